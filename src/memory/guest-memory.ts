@@ -1,0 +1,125 @@
+import { BIAS_BYTES, PAGE_SHIFT, PageState, controlRegion } from './layout.ts';
+
+/** A guest named memory that it does not have. Host functions turn it into their own error (WASI: EFAULT). */
+export class GuestAddressError extends Error {
+  constructor(
+    readonly address: number,
+    readonly lengthBytes: number,
+    readonly memoryBytes: number,
+  ) {
+    super(`guest address range ${address}+${lengthBytes} lies outside its memory of ${memoryBytes} bytes`);
+  }
+}
+
+/**
+ * The guest's memory as host functions see it: guest addresses in, bounds checked, pages marked dirty on writes.
+ *
+ * Addresses are unsigned 32-bit numbers (pass `address >>> 0`). All multi-byte values are little-endian.
+ * The memory is shared, so views must not be handed to APIs that refuse shared buffers (`TextDecoder`): `read` copies.
+ */
+export class GuestMemory {
+  readonly memory: WebAssembly.Memory;
+  #bytes: Uint8Array;
+  #view: DataView;
+
+  constructor(memory: WebAssembly.Memory) {
+    this.memory = memory;
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.#view = new DataView(memory.buffer);
+  }
+
+  /** All of the machine's memory, control region included. Fetched anew after growth; do not keep it. */
+  get bytes(): Uint8Array {
+    if (this.#bytes.byteLength !== this.memory.buffer.byteLength) this.#renew();
+    return this.#bytes;
+  }
+
+  /** Bytes of guest memory now. */
+  get lengthBytes(): number {
+    return this.bytes.byteLength - BIAS_BYTES;
+  }
+
+  get pageCount(): number {
+    return this.lengthBytes >>> PAGE_SHIFT;
+  }
+
+  getUint8(address: number): number {
+    this.#check(address, 1);
+    return this.#view.getUint8(BIAS_BYTES + address);
+  }
+  getUint16(address: number): number {
+    this.#check(address, 2);
+    return this.#view.getUint16(BIAS_BYTES + address, true);
+  }
+  getUint32(address: number): number {
+    this.#check(address, 4);
+    return this.#view.getUint32(BIAS_BYTES + address, true);
+  }
+  getBigUint64(address: number): bigint {
+    this.#check(address, 8);
+    return this.#view.getBigUint64(BIAS_BYTES + address, true);
+  }
+
+  setUint8(address: number, value: number): void {
+    this.#checkWrite(address, 1);
+    this.#view.setUint8(BIAS_BYTES + address, value);
+  }
+  setUint16(address: number, value: number): void {
+    this.#checkWrite(address, 2);
+    this.#view.setUint16(BIAS_BYTES + address, value, true);
+  }
+  setUint32(address: number, value: number): void {
+    this.#checkWrite(address, 4);
+    this.#view.setUint32(BIAS_BYTES + address, value, true);
+  }
+  setBigUint64(address: number, value: bigint): void {
+    this.#checkWrite(address, 8);
+    this.#view.setBigUint64(BIAS_BYTES + address, value, true);
+  }
+
+  /** A copy of guest bytes in memory of its own, not shared. */
+  read(address: number, lengthBytes: number): Uint8Array {
+    this.#check(address, lengthBytes);
+    const start = BIAS_BYTES + address;
+    return new Uint8Array(this.#bytes.subarray(start, start + lengthBytes));
+  }
+
+  write(address: number, bytes: Uint8Array): void {
+    this.#checkWrite(address, bytes.length);
+    this.#bytes.set(bytes, BIAS_BYTES + address);
+  }
+
+  /** A view of guest bytes for a system call that reads them; valid until control goes back to the guest. */
+  viewForReading(address: number, lengthBytes: number): Uint8Array {
+    this.#check(address, lengthBytes);
+    const start = BIAS_BYTES + address;
+    return this.#bytes.subarray(start, start + lengthBytes);
+  }
+
+  /** A view of guest bytes for a system call that fills them: its pages count as written from now on. */
+  viewForWriting(address: number, lengthBytes: number): Uint8Array {
+    this.#checkWrite(address, lengthBytes);
+    const start = BIAS_BYTES + address;
+    return this.#bytes.subarray(start, start + lengthBytes);
+  }
+
+  #renew(): void {
+    this.#bytes = new Uint8Array(this.memory.buffer);
+    this.#view = new DataView(this.memory.buffer);
+  }
+
+  #check(address: number, lengthBytes: number): void {
+    if (address + lengthBytes <= this.#bytes.byteLength - BIAS_BYTES) return;
+    this.#renew();
+    if (address + lengthBytes <= this.#bytes.byteLength - BIAS_BYTES) return;
+    throw new GuestAddressError(address, lengthBytes, this.lengthBytes);
+  }
+
+  #checkWrite(address: number, lengthBytes: number): void {
+    this.#check(address, lengthBytes);
+    if (lengthBytes === 0) return;
+    const first = address >>> PAGE_SHIFT;
+    const last = (address + lengthBytes - 1) >>> PAGE_SHIFT;
+    this.#bytes.fill(PageState.dirty, controlRegion.pageStates + first, controlRegion.pageStates + last + 1);
+  }
+}

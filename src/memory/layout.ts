@@ -1,0 +1,61 @@
+/**
+ * Where everything lies in the one WebAssembly.Memory of a machine.
+ *
+ *   0                                                              biasBytes           biasBytes + guest size
+ *   ├── control region ───────────────────────────────────────────┤├── guest memory ───────────┤
+ *   │ words │ scratch │ globals save area │ page states │ stack save area │ guest address 0 …
+ *
+ * The rewritten program adds `biasBytes` to the immediate offset of every access, so that the guest cannot name an
+ * address of the control region: an effective address is at least the bias, and it traps exactly where the guest's
+ * own would, because the memory ends where the guest's ends.
+ *
+ * All units are bytes of the memory unless a name says otherwise.
+ */
+
+/** Bytes of a page: the unit of dirty tracking, paging and checkpoints (the 64 KiB unit is always `wasmPage`). */
+export const PAGE_BYTES = 4096;
+export const PAGE_SHIFT = 12;
+export const WASM_PAGE_BYTES = 65536;
+export const PAGES_PER_WASM_PAGE = WASM_PAGE_BYTES / PAGE_BYTES;
+
+/** Values of the poll word. Anything but `running` makes the guest leave its loop at the next safepoint. */
+export const PollState = {
+  /** The guest runs. */
+  running: 0,
+  /** A capture was asked for; set by any thread with a compare-and-exchange from `running`. */
+  requested: 1,
+  /** Frames are being saved; set by the guest itself, cleared by the machine before it resumes. */
+  unwinding: 2,
+} as const;
+
+/** Values of a page state byte. The software tracker's store writes `dirty`; nothing in the guest writes `clean`. */
+export const PageState = { clean: 0, dirty: 1 } as const;
+
+export const controlRegion = {
+  /** i32: a `PollState`. */
+  pollWord: 0x40,
+  /** i32: address just above the newest frame of the stack save area. */
+  saveAreaPointer: 0x44,
+  /** Bytes a host function may use as it likes while the guest is stopped. */
+  scratch: 0x1000,
+  scratchBytes: 0xf000,
+  /** One 16-byte cell per mutable global of number or vector type, in order of global index. */
+  globals: 0x1_0000,
+  globalsBytes: 0xf_0000,
+  /** One byte per page of the guest: a `PageState`. */
+  pageStates: 0x10_0000,
+  pageStatesBytes: 0x10_0000,
+  /** Captured frames, the innermost first, growing upward. */
+  saveArea: 0x20_0000,
+  saveAreaBytes: 0x1e0_0000,
+} as const;
+
+/** Guest address 0 in the machine's memory. */
+export const BIAS_BYTES = 0x200_0000;
+export const BIAS_WASM_PAGES = BIAS_BYTES / WASM_PAGE_BYTES;
+
+/**
+ * The largest memory of a guest. One 64 KiB unit short of 4 GiB, so that the address 2³² − 1 is always out of bounds
+ * and a clamped immediate offset traps.
+ */
+export const MAX_GUEST_WASM_PAGES = 65535 - BIAS_WASM_PAGES;
