@@ -1,9 +1,9 @@
 /**
  * Where everything lies in the one WebAssembly.Memory of a machine.
  *
- *   0                                                              biasBytes           biasBytes + guest size
- *   ├── control region ───────────────────────────────────────────┤├── guest memory ───────────┤
- *   │ words │ scratch │ globals save area │ page states │ stack save area │ guest address 0 …
+ *   0                                                                             biasBytes
+ *   ├── control region ───────────────────────────────────────────────────────────┤├── guest memory ────┤
+ *   │ words │ scratch │ globals save area │ page states │ stack save area │ staging │ guest address 0 …
  *
  * The rewritten program adds `biasBytes` to the immediate offset of every access, so that the guest cannot name an
  * address of the control region: an effective address is at least the bias, and it traps exactly where the guest's
@@ -47,7 +47,10 @@ export const controlRegion = {
   pageStatesBytes: 0x10_0000,
   /** Captured frames, the innermost first, growing upward. */
   saveArea: 0x20_0000,
-  saveAreaBytes: 0x1e0_0000,
+  saveAreaBytes: 0x1d0_0000,
+  /** Pages on their way to or from the paging file, gathered so that one system call moves a whole run of slots. */
+  staging: 0x1f0_0000,
+  stagingBytes: 0x10_0000,
 } as const;
 
 /** Guest address 0 in the machine's memory. */

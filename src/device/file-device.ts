@@ -1,0 +1,207 @@
+import * as fs from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { StorageError } from '../error/errors.ts';
+import type { Device, DeviceFile, OpenMode } from './device.ts';
+
+const ADVICE: Readonly<Record<string, string>> = {
+  ENOSPC: 'free some space on that disk and run the job again',
+  EDQUOT: 'free some of your disk quota and run the job again',
+  EACCES: 'give yourself access to it or choose another job directory',
+  EPERM: 'give yourself access to it or choose another job directory',
+  EROFS: 'choose a job directory on a disk that can be written',
+  EIO: 'check the disk; the job can be run again from its last checkpoint once it is sound',
+  ENOENT: 'check that nothing else removes files of the job directory',
+  EMFILE: 'raise the limit of open files',
+};
+
+function storageError(operation: string, path: string, cause: unknown): StorageError {
+  const code = systemErrorCode(cause);
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const advice = ADVICE[code];
+  return new StorageError(
+    `cannot ${operation} ${path}: ${reason}${advice === undefined ? '' : `; ${advice}`}`,
+    { operation, path, systemCode: code },
+    cause,
+  );
+}
+
+/** The `code` of a Node.js system error, such as ENOENT; empty for anything else. */
+export function systemErrorCode(error: unknown): string {
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  return '';
+}
+
+const OPEN_FLAGS: Readonly<Record<OpenMode, string>> = { read: 'r', write: 'r+', create: 'w+' };
+
+class RealFile implements DeviceFile {
+  readonly path: string;
+  readonly #descriptor: number;
+
+  constructor(path: string, mode: OpenMode) {
+    this.path = path;
+    try {
+      this.#descriptor = fs.openSync(path, OPEN_FLAGS[mode]);
+    } catch (error) {
+      throw storageError('open', path, error);
+    }
+  }
+
+  readInto(view: Uint8Array, positionBytes: number): number {
+    let doneBytes = 0;
+    try {
+      while (doneBytes < view.length) {
+        const readBytes = fs.readSync(
+          this.#descriptor,
+          view,
+          doneBytes,
+          view.length - doneBytes,
+          positionBytes + doneBytes,
+        );
+        if (readBytes === 0) break;
+        doneBytes += readBytes;
+      }
+    } catch (error) {
+      throw storageError('read', this.path, error);
+    }
+    return doneBytes;
+  }
+
+  write(view: Uint8Array, positionBytes: number): void {
+    let doneBytes = 0;
+    try {
+      // A write may be cut short, by a signal or by the last free byte of the disk; the next call tells which.
+      while (doneBytes < view.length) {
+        const writtenBytes = fs.writeSync(
+          this.#descriptor,
+          view,
+          doneBytes,
+          view.length - doneBytes,
+          positionBytes + doneBytes,
+        );
+        if (writtenBytes === 0) throw new Error('the system wrote no bytes');
+        doneBytes += writtenBytes;
+      }
+    } catch (error) {
+      throw storageError('write', this.path, error);
+    }
+  }
+
+  /**
+   * `fdatasync` leaves out times of access and change, but not what is needed to read the data back: the size and the
+   * block allocation of a grown file are made durable too (POSIX.1-2017, "synchronized I/O data integrity completion").
+   */
+  sync(): void {
+    try {
+      fs.fdatasyncSync(this.#descriptor);
+    } catch (error) {
+      throw storageError('sync', this.path, error);
+    }
+  }
+
+  sizeBytes(): number {
+    try {
+      return fs.fstatSync(this.#descriptor).size;
+    } catch (error) {
+      throw storageError('read the size of', this.path, error);
+    }
+  }
+
+  truncate(sizeBytes: number): void {
+    try {
+      fs.ftruncateSync(this.#descriptor, sizeBytes);
+    } catch (error) {
+      throw storageError('set the size of', this.path, error);
+    }
+  }
+
+  close(): void {
+    try {
+      fs.closeSync(this.#descriptor);
+    } catch (error) {
+      throw storageError('close', this.path, error);
+    }
+  }
+}
+
+/** A job directory on a disk of this machine. */
+export class FileDevice implements Device {
+  readonly path: string;
+
+  constructor(directory: string) {
+    this.path = resolve(directory);
+  }
+
+  list(): string[] {
+    try {
+      return fs.readdirSync(this.path).sort();
+    } catch (error) {
+      throw storageError('list', this.path, error);
+    }
+  }
+
+  openFile(name: string, mode: OpenMode): DeviceFile {
+    return new RealFile(join(this.path, name), mode);
+  }
+
+  rename(from: string, to: string): void {
+    try {
+      fs.renameSync(join(this.path, from), join(this.path, to));
+    } catch (error) {
+      throw storageError('rename', join(this.path, from), error);
+    }
+  }
+
+  remove(name: string): void {
+    const path = join(this.path, name);
+    try {
+      fs.rmSync(path, { force: true });
+    } catch (error) {
+      throw storageError('remove', path, error);
+    }
+  }
+
+  syncDirectory(): void {
+    syncDirectoryAt(this.path);
+  }
+}
+
+/** Makes a directory and the parents it lacks, durably: each new name is synced in the directory that holds it. */
+export function makeDirectory(directory: string): void {
+  const path = resolve(directory);
+  let firstMade: string | undefined;
+  try {
+    firstMade = fs.mkdirSync(path, { recursive: true });
+  } catch (error) {
+    throw storageError('make the directory', path, error);
+  }
+  if (firstMade === undefined) return;
+  const last = dirname(firstMade);
+  for (let made = path; made !== last; made = dirname(made)) syncDirectoryAt(dirname(made));
+}
+
+/** Whether the path names something, and what. */
+export function kindOfPath(path: string): 'absent' | 'directory' | 'other' {
+  try {
+    const status = fs.statSync(path, { throwIfNoEntry: false });
+    if (status === undefined) return 'absent';
+    return status.isDirectory() ? 'directory' : 'other';
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOTDIR') return 'absent';
+    throw storageError('look at', path, error);
+  }
+}
+
+function syncDirectoryAt(path: string): void {
+  // Windows opens no directory for syncing: NTFS journals its names itself.
+  if (process.platform === 'win32') return;
+  try {
+    const descriptor = fs.openSync(path, 'r');
+    try {
+      fs.fsyncSync(descriptor);
+    } finally {
+      fs.closeSync(descriptor);
+    }
+  } catch (error) {
+    throw storageError('sync the directory', path, error);
+  }
+}
