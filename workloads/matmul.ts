@@ -1,4 +1,4 @@
-// B = A × A for a dense matrix of f64, the rows of B in order (Hsu & Chang 1997, section 5).
+// B = A × A for a dense matrix of f64, the rows of B in order (the second program of Hsu & Chang 1997).
 //
 //   matmul SIZE SEED
 //

@@ -97,7 +97,7 @@ export function _start(): void {
   const seed = numberArgument(1, 0, u32.MAX_VALUE, USAGE);
   if (givenCount() != 2) fail(USAGE);
 
-  const lengthBytes = <usize>size << 3;
+  const lengthBytes = (<usize>size) << 3;
   const numbers = allocate(lengthBytes);
   const copy = allocate(lengthBytes);
   const other = allocate(lengthBytes);

@@ -20,7 +20,7 @@ export function givenCount(): i32 {
 }
 
 function argument(index: i32): usize {
-  return <usize>load<u32>(pointers + (<usize>(index + 1) << 2));
+  return <usize>load<u32>(pointers + ((<usize>(index + 1)) << 2));
 }
 
 /** The argument, counted from 0 after the program's name, as a decimal number; the usage error when it is none. */
