@@ -28,7 +28,11 @@ function promisedDigests(name: string): { size: number; seed: number; digest: st
 /** Wasm pages of memory that a program ends with, under a host that has arguments and swallows output. */
 function finalMemoryPages(name: string, args: string[]): number {
   const text = new TextEncoder().encode([name, ...args].map((argument) => `${argument}\0`).join(''));
-  const view = (): DataView => new DataView(memory.buffer);
+  const memoryOf = ({ memory }: WebAssembly.Exports): WebAssembly.Memory => {
+    if (!(memory instanceof WebAssembly.Memory)) throw new Error('the program exports no memory');
+    return memory;
+  };
+  const view = (): DataView => new DataView(memoryOf(exports).buffer);
   const wasi_snapshot_preview1 = {
     args_sizes_get(count: number, bytes: number): number {
       view().setUint32(count, args.length + 1, true);
@@ -36,7 +40,7 @@ function finalMemoryPages(name: string, args: string[]): number {
       return 0;
     },
     args_get(pointers: number, bytes: number): number {
-      new Uint8Array(memory.buffer).set(text, bytes);
+      new Uint8Array(view().buffer).set(text, bytes);
       let start = 0;
       for (let index = 0; index <= args.length; index++) {
         view().setUint32(pointers + 4 * index, bytes + start, true);
@@ -54,10 +58,9 @@ function finalMemoryPages(name: string, args: string[]): number {
   };
   const module = new WebAssembly.Module(readFileSync(path(`dist/workloads/${name}.wasm`)));
   const { exports } = new WebAssembly.Instance(module, { wasi_snapshot_preview1 });
-  const { memory, _start: start } = exports;
-  if (!(memory instanceof WebAssembly.Memory) || typeof start !== 'function') throw new Error('not a WASI command');
-  (start as () => void)();
-  return memory.buffer.byteLength / 65536;
+  if (typeof exports._start !== 'function') throw new Error('the program exports no _start');
+  exports._start();
+  return view().byteLength / 65536;
 }
 
 it('every workload has a reference', () => {
