@@ -25,14 +25,14 @@ import {
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const dist = join(root, 'dist');
+export const root = fileURLToPath(new URL('..', import.meta.url));
+export const dist = join(root, 'dist');
 const statePath = join(dist, '.build-state.json');
 /** Folders of AssemblyScript: each file at their top is a program, files in their subfolders are shared by all. */
 const assemblyFolders = ['assembly', 'workloads'];
 
 /** Regular files below a folder, as sorted paths relative to the root; none when the folder does not exist. */
-function filesBelow(folder) {
+export function filesBelow(folder) {
   if (!existsSync(join(root, folder))) return [];
   return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -40,18 +40,18 @@ function filesBelow(folder) {
     .sort();
 }
 
-function packageVersion(name) {
+export function packageVersion(name) {
   return JSON.parse(readFileSync(join(root, 'node_modules', name, 'package.json'), 'utf8')).version;
 }
 
-function digest(files, ...salt) {
+export function digest(files, ...salt) {
   const hash = createHash('sha256').update(salt.join('\0'));
   for (const file of files) hash.update(`\0${file}\0`).update(readFileSync(join(root, file)));
   return hash.digest('hex');
 }
 
 /** Puts bytes at a path in one step, and not at all when they are there already. */
-function install(path, bytes) {
+export function install(path, bytes) {
   if (existsSync(path) && readFileSync(path).equals(bytes)) return;
   mkdirSync(dirname(path), { recursive: true });
   const temporary = `${path}.${process.pid}.tmp`;
@@ -59,14 +59,15 @@ function install(path, bytes) {
   renameSync(temporary, path);
 }
 
-function progress(text) {
+export function progress(text) {
   if (process.stderr.isTTY) process.stderr.write(`${text}\n`);
 }
 
-function readState() {
-  if (!existsSync(statePath)) return {};
+/** What was last built from what; empty when nothing is known. */
+export function readState(path) {
+  if (!existsSync(path)) return {};
   try {
-    return JSON.parse(readFileSync(statePath, 'utf8'));
+    return JSON.parse(readFileSync(path, 'utf8'));
   } catch {
     // A damaged state file only costs a full build.
     return {};
@@ -128,7 +129,7 @@ async function buildAssembly(state, folder, { force }) {
   }
 }
 
-async function compileAssembly(program, target) {
+export async function compileAssembly(program, target) {
   // Loading the compiler takes most of a second, so that a build with nothing to do must not reach this line.
   const { default: asc } = await import('assemblyscript/asc');
   const outputs = new Map();
@@ -148,11 +149,11 @@ async function compileAssembly(program, target) {
   return Buffer.from(outputs.get('out.wasm'));
 }
 
-class BuildError extends Error {}
+export class BuildError extends Error {}
 
 export async function build({ check = true, force = false } = {}) {
   mkdirSync(dist, { recursive: true });
-  const state = readState();
+  const state = readState(statePath);
   try {
     buildSources(state, { check, force });
     for (const folder of assemblyFolders) await buildAssembly(state, folder, { force });
