@@ -142,10 +142,12 @@ export async function compileAssembly(program, target) {
     '--outFile',
     'out.wasm',
   ];
-  const { error, stderr } = await asc.main([...args, '--baseDir', root], {
+  const messages = asc.createMemoryStream();
+  const { error } = await asc.main([...args, '--baseDir', root], {
+    stderr: messages,
     writeFile: (name, contents) => void outputs.set(name, contents),
   });
-  if (error) throw new BuildError(`${program} does not compile:\n${stderr.toString()}`);
+  if (error) throw new BuildError(`${program} does not compile:\n${messages.toString()}`);
   return Buffer.from(outputs.get('out.wasm'));
 }
 
