@@ -21,12 +21,7 @@ export type TrapErrorCode = 'guest-trapped';
 export type StorageErrorCode = 'storage-failed';
 export type CorruptionErrorCode = 'job-damaged';
 
-export type ErrorCode =
-  | UsageErrorCode
-  | UnsupportedErrorCode
-  | TrapErrorCode
-  | StorageErrorCode
-  | CorruptionErrorCode;
+export type ErrorCode = UsageErrorCode | UnsupportedErrorCode | TrapErrorCode | StorageErrorCode | CorruptionErrorCode;
 
 export type ErrorDetails = Readonly<Record<string, string | number | readonly string[]>>;
 
@@ -58,7 +53,8 @@ export class UnsupportedModuleError extends ContinuoError {
   constructor(feature: string, section: string, byteOffset: number, message?: string) {
     super(
       'unsupported-feature',
-      message ?? `the program uses ${feature} (${section} section, byte ${byteOffset}), which Continuo does not support`,
+      message ??
+        `the program uses ${feature} (${section} section, byte ${byteOffset}), which Continuo does not support`,
       { feature, section, byteOffset },
     );
   }

@@ -36,9 +36,16 @@ export const controlRegion = {
   pollWord: 0x40,
   /** i32: address just above the newest frame of the stack save area. */
   saveAreaPointer: 0x44,
+  /** i32: number of references put aside in the tables of saved references, which memory cannot hold. */
+  savedReferenceCount: 0x48,
+  /** i32: safepoints left to pass before the guest captures itself; only looked at by a module rewritten to count. */
+  safepointCountdown: 0x4c,
   /** Bytes a host function may use as it likes while the guest is stopped. */
   scratch: 0x1000,
-  scratchBytes: 0xf000,
+  scratchBytes: 0x7000,
+  /** One byte per segment, 1 once the guest dropped it: data segments first, element segments in the second half. */
+  droppedSegments: 0x8000,
+  droppedSegmentsBytes: 0x8000,
   /** One 16-byte cell per mutable global of number or vector type, in order of global index. */
   globals: 0x1_0000,
   globalsBytes: 0xf_0000,

@@ -1,0 +1,170 @@
+import { assert } from '../error/errors.ts';
+import { GuestMemory } from '../memory/guest-memory.ts';
+import { PollState, controlRegion } from '../memory/layout.ts';
+import { FunctionPlan, PositionKind, FRAME_HEADER_BYTES } from '../rewrite/function-plan.ts';
+import { memoryLimits } from '../rewrite/module-encoder.ts';
+import {
+  FunctionsExport,
+  ImportModule,
+  MemoryImport,
+  SavedExternrefsExport,
+  SavedFuncrefsExport,
+  globalExport,
+  tableExport,
+} from '../rewrite/names.ts';
+import {
+  type Position,
+  ResumeModuleBuilder,
+  ResumeTableImport,
+  positionKey,
+  resumeImports,
+} from '../rewrite/resume-module.ts';
+import type { RewrittenModule } from '../rewrite/rewrite.ts';
+import { RuntimeKey } from '../rewrite/runtime-functions.ts';
+import { ValueType } from '../wasm/value-type.ts';
+import { compileOptimised } from './compilation.ts';
+import { type KnownPosition, StackArea } from './stack-area.ts';
+
+/** How a run of the guest ended: it returned, or its stack lies captured in the save area. */
+export type RunOutcome = { readonly captured: false; readonly result: unknown } | { readonly captured: true };
+
+/** Resume functions above this many bytes are left to V8's own tiers: optimising them at once would stop the guest long. */
+const OPTIMISE_AT_ONCE_BYTES = 64 * 1024;
+
+/**
+ * A rewritten program on V8: runs until it ends or is captured, and resumes.
+ *
+ * Control flow: `call` or `resume` → the guest runs → a safepoint finds the poll word not `running` → frames are saved
+ * one by one and each function returns → `call` or `resume` returns `captured`. Between capture and resume the
+ * machine's state is complete in the memory, globals and tables.
+ */
+export class GuestInstance {
+  readonly rewritten: RewrittenModule;
+  readonly memory: WebAssembly.Memory;
+  readonly guestMemory: GuestMemory;
+  readonly stackArea: StackArea;
+  readonly exports: WebAssembly.Exports;
+  /** All functions of the rewritten module by index; imported ones are represented by their trampolines. */
+  readonly functions: WebAssembly.Table;
+  readonly savedFuncrefs: WebAssembly.Table;
+  readonly savedExternrefs: WebAssembly.Table;
+  readonly #words: Int32Array;
+  readonly #resumeModules: ResumeModuleBuilder;
+  readonly #resumeTable: WebAssembly.Table;
+
+  constructor(rewritten: RewrittenModule, compiled: WebAssembly.Module, imports: WebAssembly.Imports) {
+    this.rewritten = rewritten;
+    this.memory = new WebAssembly.Memory({ ...memoryLimits(rewritten.module), shared: true });
+    this.guestMemory = new GuestMemory(this.memory);
+    this.#words = new Int32Array(this.memory.buffer, 0, controlRegion.scratch >> 2);
+    this.#words[controlRegion.saveAreaPointer >> 2] = controlRegion.saveArea;
+    this.#words[controlRegion.safepointCountdown >> 2] = 0x7fffffff;
+    const instance = new WebAssembly.Instance(compiled, {
+      ...imports,
+      [ImportModule]: { ...imports[ImportModule], [MemoryImport]: this.memory },
+    });
+    this.exports = instance.exports;
+    this.functions = this.exports[FunctionsExport] as WebAssembly.Table;
+    this.savedFuncrefs = this.exports[SavedFuncrefsExport] as WebAssembly.Table;
+    this.savedExternrefs = this.exports[SavedExternrefsExport] as WebAssembly.Table;
+    const plan = new FunctionPlan(rewritten.module, rewritten.graph);
+    this.stackArea = new StackArea(rewritten.module, plan);
+    this.#resumeModules = new ResumeModuleBuilder(rewritten, plan);
+    this.#resumeTable = new WebAssembly.Table({ element: 'anyfunc', initial: 0 });
+  }
+
+  /** Copies the active data segments into memory, as instantiation does; not to be repeated on a restart. */
+  initialiseMemory(): void {
+    this.callRuntime(RuntimeKey.initialise);
+  }
+
+  /** Calls a runtime function by key; nothing happens when the module has no need of it. */
+  callRuntime(key: string): void {
+    const index = this.rewritten.runtimeFunctions.get(key);
+    if (index !== undefined) this.#function(index)();
+  }
+
+  #function(index: number): (...args: unknown[]) => unknown {
+    return this.functions.get(index) as (...args: unknown[]) => unknown;
+  }
+
+  get pollState(): number {
+    return Atomics.load(this.#words, controlRegion.pollWord >> 2);
+  }
+
+  /** Asks for a capture at the next safepoint. Any thread may do the same on the shared memory. */
+  requestCapture(): void {
+    Atomics.compareExchange(this.#words, controlRegion.pollWord >> 2, PollState.running, PollState.requested);
+  }
+
+  /** Makes a counting module capture itself after passing so many safepoints. */
+  captureAfterSafepoints(count: number): void {
+    this.#words[controlRegion.safepointCountdown >> 2] = count;
+  }
+
+  /** For a host function that was interrupted: the guest unwinds when it returns. */
+  beginUnwinding(): void {
+    Atomics.store(this.#words, controlRegion.pollWord >> 2, PollState.unwinding);
+  }
+
+  /** Calls a function of the program by its index. */
+  call(functionIndex: number, args: readonly unknown[] = []): RunOutcome {
+    return this.#run(this.#function(functionIndex), args);
+  }
+
+  /** Goes on from the captured stack. */
+  resume(): RunOutcome {
+    const words = this.#words;
+    const memory = new Int32Array(this.memory.buffer, 0, words[controlRegion.saveAreaPointer >> 2] >> 2);
+    const { positions, starts } = this.stackArea.walk(memory);
+    assert(positions.length > 0, 'there is no captured stack to resume');
+    this.#makeResumeFunctions(positions);
+    for (let k = 0; k < positions.length; k++) {
+      const header = (starts[k] + positions[k].layout.bytes - FRAME_HEADER_BYTES) >> 2;
+      memory[header] = this.#resumeModules.slotOf(positionKey(positions[k]))!;
+    }
+    words[controlRegion.savedReferenceCount >> 2] = 0;
+    const outermost = this.#resumeModules.slotOf(positionKey(positions[0]))!;
+    return this.#run(this.#resumeTable.get(outermost) as () => unknown, []);
+  }
+
+  #run(f: (...args: unknown[]) => unknown, args: readonly unknown[]): RunOutcome {
+    Atomics.store(this.#words, controlRegion.pollWord >> 2, PollState.running);
+    const result = f(...args);
+    if (this.pollState !== PollState.unwinding) return { captured: false, result };
+    return { captured: true };
+  }
+
+  /** Compiles what the captured positions need and do not have yet: loop heads optimised, since loops stay there. */
+  #makeResumeFunctions(positions: readonly KnownPosition[]): void {
+    const heads: Position[] = [];
+    const others: Position[] = [];
+    for (const position of positions) {
+      if (this.#resumeModules.slotOf(positionKey(position)) !== undefined) continue;
+      (position.kind === PositionKind.before && position.position !== 0 ? heads : others).push(position);
+    }
+    if (heads.length > 0) this.#addResumeModule(heads, true);
+    if (others.length > 0) this.#addResumeModule(others, false);
+  }
+
+  #addResumeModule(positions: readonly Position[], loopHeads: boolean): void {
+    const made = this.#resumeModules.build(positions);
+    if (made === undefined) return;
+    const module =
+      loopHeads && made.bytes.length <= OPTIMISE_AT_ONCE_BYTES
+        ? compileOptimised(made.bytes)
+        : new WebAssembly.Module(made.bytes);
+    this.#resumeTable.grow(this.#resumeModules.slotCount - this.#resumeTable.length);
+    const imports: Record<string, WebAssembly.ImportValue> = {
+      [resumeImports.memory]: this.memory,
+      [ResumeTableImport]: this.#resumeTable,
+      [resumeImports.savedReferences(ValueType.funcref)]: this.savedFuncrefs,
+      [resumeImports.savedReferences(ValueType.externref)]: this.savedExternrefs,
+    };
+    for (const index of made.functions) imports[String(index)] = this.#function(index);
+    const { tables, globals } = this.rewritten.module;
+    tables.forEach((_, k) => (imports[resumeImports.table(k)] = this.exports[tableExport(k)]));
+    globals.forEach((_, k) => (imports[resumeImports.global(k)] = this.exports[globalExport(k)]));
+    void new WebAssembly.Instance(module, { [ImportModule]: imports });
+  }
+}

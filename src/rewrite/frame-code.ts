@@ -1,0 +1,177 @@
+import { PollState, controlRegion } from '../memory/layout.ts';
+import type { ByteWriter } from '../wasm/byte-writer.ts';
+import { Op, PREFIX_SIMD } from '../wasm/opcode.ts';
+import { ValueType } from '../wasm/value-type.ts';
+import { FRAME_HEADER_BYTES, frameValueBytes } from './function-plan.ts';
+
+/**
+ * The instruction sequences that every rewritten function shares: polls, and the saving and loading of frames.
+ *
+ *     ;; poll                     ;; callee unwound?            ;; save (cold, at the function's end)
+ *     i32.const 0                 i32.const 0                   sp = pointer; trap when the area is full
+ *     i32.load pollWord           i32.load pollWord             [sp + 0] = first live local …
+ *     br_if $save                 i32.const unwinding           [sp + n] = position, function × 4 + kind
+ *                                 i32.eq                        pointer = sp + n + 8
+ *                                 br_if $save                   pollWord = unwinding; return zeros
+ */
+
+/** Functions and tables of the rewritten module that the sequences use. */
+export interface ReferenceStore {
+  /** Function (reference) → its index in the table of saved references. */
+  saveFunction(type: number): number;
+  table(type: number): number;
+}
+
+export interface FrameValue {
+  readonly local: number;
+  readonly type: number;
+}
+
+export function emitLoadWord(code: ByteWriter, address: number): void {
+  code.pair(Op.i32Const, 0).pair(Op.i32Load, 2).u32(address);
+}
+
+export function emitPoll(code: ByteWriter, counting: boolean): void {
+  emitLoadWord(code, controlRegion.pollWord);
+  if (!counting) return;
+  // left = countdown; countdown = left − 1; captures when left was 0
+  const word = controlRegion.safepointCountdown;
+  code.pair(Op.i32Const, 0);
+  emitLoadWord(code, word);
+  code.pair(Op.i32Const, 1).u8(Op.i32Sub).pair(Op.i32Store, 2).u32(word);
+  emitLoadWord(code, word);
+  code.pair(Op.i32Const, 0).u8(Op.i32LtS).u8(Op.i32Or);
+}
+
+export function emitUnwindingTest(code: ByteWriter): void {
+  emitLoadWord(code, controlRegion.pollWord);
+  code.pair(Op.i32Const, PollState.unwinding).u8(Op.i32Eq);
+}
+
+function emitMemoryInstruction(code: ByteWriter, type: number, store: boolean, offset: number): void {
+  switch (type) {
+    case ValueType.v128:
+      code.pair(0xfd, (store ? Op.v128Store : Op.v128Load) - PREFIX_SIMD).u8(0);
+      break;
+    case ValueType.i64:
+      code.pair(store ? Op.i64Store : Op.i64Load, 0);
+      break;
+    case ValueType.f32:
+      code.pair(store ? Op.f32Store : Op.f32Load, 0);
+      break;
+    case ValueType.f64:
+      code.pair(store ? Op.f64Store : Op.f64Load, 0);
+      break;
+    default:
+      code.pair(store ? Op.i32Store : Op.i32Load, 0);
+  }
+  code.u32(offset);
+}
+
+/** Sets `pointer` to the save area's end, after testing that a frame of so many bytes fits. */
+export function emitReserveFrame(code: ByteWriter, pointer: number, frameBytes: number): void {
+  emitLoadWord(code, controlRegion.saveAreaPointer);
+  code.u8(Op.localTee).u32(pointer);
+  code.u8(Op.i32Const).s32(controlRegion.saveArea + controlRegion.saveAreaBytes - frameBytes);
+  code.u8(Op.i32GtU).pair(Op.if, 0x40).u8(Op.unreachable).u8(Op.end);
+}
+
+/** Stores values at `pointer + offset` upward; returns the offset behind them. */
+export function emitSaveValues(
+  code: ByteWriter,
+  pointer: number,
+  offset: number,
+  values: readonly FrameValue[],
+  references: ReferenceStore,
+): number {
+  for (const { local, type } of values) {
+    code.u8(Op.localGet).u32(pointer).u8(Op.localGet).u32(local);
+    const isReference = type === ValueType.funcref || type === ValueType.externref;
+    if (isReference) code.u8(Op.call).u32(references.saveFunction(type));
+    emitMemoryInstruction(code, isReference ? ValueType.i32 : type, true, offset);
+    offset += frameValueBytes(type);
+  }
+  return offset;
+}
+
+/**
+ * Writes a frame's header behind its values and moves the save area's end past it. `position` is a number, or the
+ * local that holds it.
+ */
+export function emitHeader(
+  code: ByteWriter,
+  pointer: number,
+  offset: number,
+  position: number | { readonly local: number },
+  functionIndex: number,
+  kind: number,
+): void {
+  code.u8(Op.localGet).u32(pointer);
+  if (typeof position === 'number') code.u8(Op.i32Const).s32(position);
+  else code.u8(Op.localGet).u32(position.local);
+  code.pair(Op.i32Store, 2).u32(offset);
+  code.u8(Op.localGet).u32(pointer);
+  code.u8(Op.i32Const).s32(functionIndex * 4 + kind);
+  code.pair(Op.i32Store, 2).u32(offset + 4);
+  code.pair(Op.i32Const, 0).u8(Op.localGet).u32(pointer);
+  code
+    .u8(Op.i32Const)
+    .s32(offset + FRAME_HEADER_BYTES)
+    .u8(Op.i32Add);
+  code.pair(Op.i32Store, 2).u32(controlRegion.saveAreaPointer);
+}
+
+export function emitSetUnwinding(code: ByteWriter): void {
+  code.pair(Op.i32Const, 0).pair(Op.i32Const, PollState.unwinding);
+  code.pair(Op.i32Store, 2).u32(controlRegion.pollWord);
+}
+
+/** Takes the newest frame off the save area: `pointer` becomes its start, its values go to their locals. */
+export function emitLoadFrame(
+  code: ByteWriter,
+  pointer: number,
+  values: readonly FrameValue[],
+  references: ReferenceStore,
+): void {
+  let frameBytes = FRAME_HEADER_BYTES;
+  for (const { type } of values) frameBytes += frameValueBytes(type);
+  code.pair(Op.i32Const, 0);
+  emitLoadWord(code, controlRegion.saveAreaPointer);
+  code.u8(Op.i32Const).s32(frameBytes).u8(Op.i32Sub).u8(Op.localTee).u32(pointer);
+  code.pair(Op.i32Store, 2).u32(controlRegion.saveAreaPointer);
+  let offset = 0;
+  for (const { local, type } of values) {
+    code.u8(Op.localGet).u32(pointer);
+    const isReference = type === ValueType.funcref || type === ValueType.externref;
+    emitMemoryInstruction(code, isReference ? ValueType.i32 : type, false, offset);
+    if (isReference) code.u8(Op.tableGet).u32(references.table(type));
+    code.u8(Op.localSet).u32(local);
+    offset += frameValueBytes(type);
+  }
+}
+
+export function emitZeros(code: ByteWriter, types: Uint8Array): void {
+  for (const type of types) {
+    switch (type) {
+      case ValueType.i32:
+        code.pair(Op.i32Const, 0);
+        break;
+      case ValueType.i64:
+        code.pair(Op.i64Const, 0);
+        break;
+      case ValueType.f32:
+        code.u8(Op.f32Const).raw(zeros, 0, 4);
+        break;
+      case ValueType.f64:
+        code.u8(Op.f64Const).raw(zeros, 0, 8);
+        break;
+      case ValueType.v128:
+        code.pair(0xfd, Op.v128Const - PREFIX_SIMD).raw(zeros, 0, 16);
+        break;
+      default:
+        code.pair(Op.refNull, type);
+    }
+  }
+}
+
+const zeros = new Uint8Array(16);

@@ -1,0 +1,422 @@
+import { BIAS_BYTES, PAGE_SHIFT, PageState, controlRegion } from '../memory/layout.ts';
+import { ByteWriter } from '../wasm/byte-writer.ts';
+import type { BodyDecoder } from '../wasm/function-body.ts';
+import { Op, PREFIX_MISC, PREFIX_SIMD, accessBytesOf, isStore, popsOf, VARIES } from '../wasm/opcode.ts';
+import { ValueType } from '../wasm/value-type.ts';
+import {
+  type FrameValue,
+  type ReferenceStore,
+  emitHeader,
+  emitPoll,
+  emitReserveFrame,
+  emitSaveValues,
+  emitSetUnwinding,
+  emitUnwindingTest,
+  emitZeros,
+} from './frame-code.ts';
+import {
+  FRAME_HEADER_BYTES,
+  type FunctionPlan,
+  PositionKind,
+  type SiteGroup,
+  frameValueBytes,
+} from './function-plan.ts';
+
+/** How writes to guest memory become known: by code beside each store, or by someone else (the kernel, or no one). */
+export type StoreTracking = 'software' | 'none';
+
+/** Where an emitter's code stands: what the numbers of functions are there. */
+export interface CodeTarget extends ReferenceStore {
+  readonly tracking: StoreTracking;
+  /** Polls count safepoints down besides looking at the poll word. */
+  readonly counting: boolean;
+  /** The function to call for a function of the original program. */
+  functionIndex(original: number): number;
+  /** The function of ours that does a memory, table or segment instruction in the guest's stead. */
+  runtimeFunction(op: number, immediate: number, immediate2: number): number;
+}
+
+/** Instructions whose bytes are copied as they are and that change neither labels nor numbers. */
+const plain = new Uint8Array(popsOf.length);
+for (let op = 0; op < plain.length; op++) {
+  plain[op] = popsOf[op] !== VARIES && accessBytesOf[op] === 0 ? 1 : 0;
+}
+for (const op of [
+  Op.localGet, Op.localSet, Op.localTee, Op.globalGet, Op.globalSet, Op.tableGet, Op.tableSet, Op.select,
+  Op.selectTyped, Op.refNull, Op.return, Op.unreachable, Op.else, Op.returnCallIndirect,
+]) plain[op] = 1; // prettier-ignore
+for (const op of [
+  Op.refFunc, Op.memorySize, Op.memoryGrow, Op.memoryInit, Op.memoryCopy, Op.memoryFill, Op.dataDrop, Op.elemDrop,
+  Op.tableInit,
+]) plain[op] = 0; // prettier-ignore
+
+const isSimpleValue = new Uint8Array(popsOf.length);
+for (const op of [Op.localGet, Op.i32Const, Op.i64Const, Op.f32Const, Op.f64Const]) isSimpleValue[op] = 1;
+
+/** Keys of scratch locals, apart from those of the operand stack by their negative height. */
+const Scratch = { pointer: -1, site: -2, address: -3, value: -4 } as const;
+
+/**
+ * Emits instructions of a planned function with safepoints and memory access put in.
+ *
+ *     block … block            one per group of sites
+ *       …                      the original instructions
+ *       return
+ *     end  save group n − 1    ;; branched to by the sites of the group
+ *     …
+ *     end  save group 0
+ *
+ * An operand that lies on the stack at a site is copied to a local when it is made (`local.tee`), so that the saving
+ * code, which stands outside all blocks of the original, can reach it. Labels keep their relative depths but for those
+ * that the caller opened itself.
+ */
+export class FunctionEmitter {
+  readonly code = new ByteWriter(4096);
+  protected readonly plan: FunctionPlan;
+  protected readonly body: BodyDecoder;
+  protected readonly target: CodeTarget;
+  /** Per label of the original (0 is the function's), the number of labels around its counterpart in the output. */
+  protected labelAt = new Int32Array(64);
+  /** Labels open in the output. */
+  protected depth = 0;
+  /** Label index of each group's block, −1 where it has none. */
+  #groupLabel = new Int32Array(0);
+  readonly #openGroups: number[] = [];
+  #localCount = 0;
+  readonly #extraTypes: number[] = [];
+  readonly #extraLocals = new Map<number, number>();
+  #rawStart = 0;
+  #rawEnd = 0;
+
+  constructor(plan: FunctionPlan, target: CodeTarget) {
+    this.plan = plan;
+    this.body = plan.body;
+    this.target = target;
+  }
+
+  /** The whole body of the planned function: local declarations and code. */
+  emitFunction(out: ByteWriter): void {
+    this.begin();
+    this.openGroups(0);
+    if (this.plan.entryGroup >= 0) this.emitSite(this.plan.entryGroup, this.body.start[0]);
+    this.emitRows(0, this.body.count - 1);
+    this.closeGroups();
+    this.finish(out, this.body.type.params.length);
+  }
+
+  protected begin(): void {
+    this.code.clear();
+    this.#extraTypes.length = 0;
+    this.#extraLocals.clear();
+    this.#localCount = this.body.localCount;
+    this.depth = 1;
+    this.labelAt[0] = 0;
+    this.#rawStart = this.#rawEnd = 0;
+  }
+
+  /** Opens the blocks of the groups that have sites in the rows from `firstRow` on. */
+  protected openGroups(firstRow: number): void {
+    const { plan, body, code } = this;
+    if (this.#groupLabel.length < plan.groups.length) this.#groupLabel = new Int32Array(plan.groups.length * 2);
+    this.#groupLabel.fill(-1, 0, plan.groups.length);
+    this.#openGroups.length = 0;
+    if (firstRow === 0 && plan.entryGroup >= 0) this.#openGroup(plan.entryGroup);
+    for (let i = firstRow; i < body.count; i++) if (plan.groupOf[i] >= 0) this.#openGroup(plan.groupOf[i]);
+    for (let k = 0; k < this.#openGroups.length; k++) code.pair(Op.block, 0x40);
+  }
+
+  #openGroup(group: number): void {
+    if (this.#groupLabel[group] >= 0) return;
+    this.#groupLabel[group] = this.depth++;
+    this.#openGroups.push(group);
+  }
+
+  protected closeGroups(): void {
+    if (this.#openGroups.length > 0) this.code.u8(Op.return);
+    for (let k = this.#openGroups.length - 1; k >= 0; k--) {
+      this.code.u8(Op.end);
+      this.depth--;
+      this.#emitSave(this.plan.groups[this.#openGroups[k]]);
+    }
+    this.code.u8(Op.end);
+  }
+
+  /** Writes the declarations of the locals from index `parameterCount` on, then the code. */
+  protected finish(out: ByteWriter, parameterCount: number): void {
+    const types: number[] = [];
+    for (let k = parameterCount; k < this.body.localCount; k++) types.push(this.body.localTypes[k]);
+    types.push(...this.#extraTypes);
+    let runs = 0;
+    for (let k = 0; k < types.length; k++) if (k === 0 || types[k] !== types[k - 1]) runs++;
+    out.u32(runs);
+    for (let k = 0; k < types.length;) {
+      let end = k + 1;
+      while (end < types.length && types[end] === types[k]) end++;
+      out.u32(end - k).u8(types[k]);
+      k = end;
+    }
+    out.raw(this.code.view());
+  }
+
+  /** The local that keeps the operand of a height (1 is the bottom) and type. */
+  protected stackLocal(height: number, type: number): number {
+    return this.#extraLocal(height, type);
+  }
+
+  protected scratchPointer(): number {
+    return this.#extraLocal(Scratch.pointer, ValueType.i32);
+  }
+
+  #extraLocal(height: number, type: number): number {
+    const key = height * 256 + type;
+    let local = this.#extraLocals.get(key);
+    if (local === undefined) {
+      local = this.#localCount + this.#extraTypes.length;
+      this.#extraTypes.push(type);
+      this.#extraLocals.set(key, local);
+    }
+    return local;
+  }
+
+  protected emitRows(from: number, to: number): void {
+    const { body, plan } = this;
+    const { kept } = plan;
+    for (let i = from; i < to; i++) {
+      const op = body.op[i];
+      if (plain[op] === 1) {
+        if (isSimpleValue[op] === 1 && i + 1 < to && isStore[body.op[i + 1]] === 1 && this.#tracksStores()) {
+          this.#flushRaw();
+          this.#emitTrackedStoreOfSimpleValue(i);
+          i++;
+          continue;
+        }
+        this.#copyRow(i);
+      } else {
+        this.#flushRaw();
+        this.#emitSpecial(i, op);
+      }
+      if (kept[body.firstNode[i]] === 1 && op !== Op.call && op !== Op.callIndirect) this.keepResults(i);
+      if (op === Op.loop) this.#pollLoop(i);
+    }
+    this.#flushRaw();
+  }
+
+  /** Copies bytes of the original, joined with those before when they are neighbours. */
+  #copyRow(i: number): void {
+    const { body } = this;
+    if (this.#rawEnd !== body.start[i]) {
+      this.#flushRaw();
+      this.#rawStart = body.start[i];
+    }
+    this.#rawEnd = body.end[i];
+  }
+
+  #flushRaw(): void {
+    if (this.#rawEnd > this.#rawStart) this.code.raw(this.body.module.bytes, this.#rawStart, this.#rawEnd);
+    this.#rawStart = this.#rawEnd = 0;
+  }
+
+  #raw(i: number): void {
+    this.code.raw(this.body.module.bytes, this.body.start[i], this.body.end[i]);
+  }
+
+  #emitSpecial(i: number, op: number): void {
+    const { body, code, target } = this;
+    switch (op) {
+      case Op.block:
+      case Op.loop:
+      case Op.if:
+        this.openLabel(body.labelDepth[i]);
+        return this.#raw(i);
+      case Op.end:
+        this.depth--;
+        code.u8(Op.end);
+        return;
+      case Op.br:
+      case Op.brIf:
+        code.u8(op).u32(this.branchDepth(i, body.immediate[i]));
+        return;
+      case Op.brTable: {
+        const count = body.immediate2[i];
+        code.u8(op).u32(count);
+        for (let k = 0; k <= count; k++) code.u32(this.branchDepth(i, body.labels[body.immediate[i] + k]));
+        return;
+      }
+      case Op.call:
+        code.u8(op).u32(target.functionIndex(body.immediate[i]));
+        return this.afterCall(i);
+      case Op.callIndirect:
+        this.#raw(i);
+        return this.afterCall(i);
+      case Op.returnCall:
+      case Op.refFunc:
+        code.u8(op).u32(target.functionIndex(body.immediate[i]));
+        return;
+      case Op.memorySize:
+      case Op.memoryGrow:
+      case Op.memoryInit:
+      case Op.memoryCopy:
+      case Op.memoryFill:
+      case Op.dataDrop:
+      case Op.elemDrop:
+      case Op.tableInit:
+        code.u8(Op.call).u32(target.runtimeFunction(op, body.immediate[i], body.immediate2[i]));
+        return;
+      default:
+        this.#emitAccess(i, op);
+    }
+  }
+
+  protected openLabel(original: number): void {
+    if (original >= this.labelAt.length) {
+      const larger = new Int32Array(original * 2);
+      larger.set(this.labelAt);
+      this.labelAt = larger;
+    }
+    this.labelAt[original] = this.depth++;
+  }
+
+  protected branchDepth(i: number, label: number): number {
+    return this.depth - 1 - this.labelAt[this.body.labelDepth[i] - 1 - label];
+  }
+
+  /** Copies the values that row `i` left on the stack to their locals, if they lie on the stack at some site. */
+  protected keepResults(i: number): void {
+    const { body, code, plan } = this;
+    const first = body.firstNode[i];
+    const made = body.firstNode[i + 1] - first;
+    if (made === 0 || plan.kept[first] === 0) return;
+    this.#flushRaw();
+    if (made === 1) {
+      code.u8(Op.localTee).u32(this.stackLocal(body.nodeHeight[first], body.nodeType[first]));
+      return;
+    }
+    for (let n = first + made - 1; n >= first; n--) {
+      code.u8(Op.localSet).u32(this.stackLocal(body.nodeHeight[n], body.nodeType[n]));
+    }
+    for (let n = first; n < first + made; n++) {
+      code.u8(Op.localGet).u32(this.stackLocal(body.nodeHeight[n], body.nodeType[n]));
+    }
+  }
+
+  #pollLoop(i: number): void {
+    if (this.plan.groupOf[i] >= 0) this.emitSite(this.plan.groupOf[i], this.body.start[i]);
+  }
+
+  /** The test of a site, which branches to the saving code of its group. Operands on the stack stay there. */
+  protected emitSite(groupIndex: number, position: number): void {
+    const { code } = this;
+    const group = this.plan.groups[groupIndex];
+    if (group.siteCount > 1) {
+      code.u8(Op.i32Const).s32(position).u8(Op.localSet).u32(this.#siteLocal());
+    }
+    if (group.kind === 'call') emitUnwindingTest(code);
+    else emitPoll(code, this.target.counting);
+    code.u8(Op.brIf).u32(this.depth - 1 - this.#groupLabel[groupIndex]);
+  }
+
+  #siteLocal(): number {
+    return this.#extraLocal(Scratch.site, ValueType.i32);
+  }
+
+  /** What follows a call: its results are kept first, since the saving code of a polled call needs them. */
+  protected afterCall(i: number): void {
+    this.keepResults(i);
+    const groupIndex = this.plan.groupOf[i];
+    if (groupIndex >= 0) this.emitSite(groupIndex, this.body.start[i]);
+  }
+
+  #emitSave(group: SiteGroup): void {
+    const { code, body, target } = this;
+    const pointer = this.scratchPointer();
+    const values: FrameValue[] = group.locals.map((local) => ({ local, type: body.localTypes[local] }));
+    group.stackTypes.forEach((type, k) => values.push({ local: this.stackLocal(k + 1, type), type }));
+    const results: FrameValue[] = group.resultTypes.map((type, k) => ({
+      local: this.stackLocal(group.stackTypes.length + k + 1, type),
+      type,
+    }));
+    const position = group.siteCount > 1 ? { local: this.#siteLocal() } : group.position;
+    const functionIndex = body.functionIndex;
+    let bytes = FRAME_HEADER_BYTES;
+    for (const { type } of values) bytes += frameValueBytes(type);
+    for (const { type } of results) bytes += frameValueBytes(type);
+    emitReserveFrame(code, pointer, bytes);
+    const offset = emitSaveValues(code, pointer, 0, values, target);
+    if (group.kind === 'polledCall') {
+      emitUnwindingTest(code);
+      code.pair(Op.if, 0x40);
+      emitHeader(code, pointer, offset, position, functionIndex, PositionKind.inside);
+      code.u8(Op.else);
+      const behind = emitSaveValues(code, pointer, offset, results, target);
+      emitHeader(code, pointer, behind, position, functionIndex, PositionKind.after);
+      emitSetUnwinding(code);
+      code.u8(Op.end);
+    } else {
+      const kind = group.kind === 'poll' ? PositionKind.before : PositionKind.inside;
+      emitHeader(code, pointer, offset, position, functionIndex, kind);
+      if (group.kind === 'poll') emitSetUnwinding(code);
+    }
+    emitZeros(code, body.type.results);
+    code.u8(Op.return);
+  }
+
+  #tracksStores(): boolean {
+    return this.target.tracking === 'software';
+  }
+
+  /**
+   * A load or store: guest address 0 lies at the bias, which is added to the immediate offset. An offset that would
+   * pass 2³² − 1 is clamped there, where no memory of ours reaches: such an access always traps, as the guest's would.
+   */
+  #emitAccess(i: number, op: number): void {
+    if (isStore[op] === 1 && this.#tracksStores()) {
+      const { body, code } = this;
+      const node = body.stack[i];
+      const value = this.#extraLocal(Scratch.value, body.nodeType[node]);
+      const address = this.#extraLocal(Scratch.address, ValueType.i32);
+      code.u8(Op.localSet).u32(value).u8(Op.localTee).u32(address);
+      this.#emitMark(body.immediate[i], accessBytesOf[op]);
+      code.u8(Op.localGet).u32(address).u8(Op.localGet).u32(value);
+    }
+    this.#emitBiasedAccess(i, op);
+  }
+
+  /** Rows `i` (a local or constant) and `i + 1` (the store of it): the mark goes before the value. */
+  #emitTrackedStoreOfSimpleValue(i: number): void {
+    const { body, code } = this;
+    const address = this.#extraLocal(Scratch.address, ValueType.i32);
+    code.u8(Op.localTee).u32(address);
+    this.#emitMark(body.immediate[i + 1], accessBytesOf[body.op[i + 1]]);
+    code.u8(Op.localGet).u32(address);
+    this.#raw(i);
+    this.#emitBiasedAccess(i + 1, body.op[i + 1]);
+  }
+
+  /**
+   * Marks the page of a store's first byte dirty; the address is on the stack. A store that spills into the next page
+   * is found by the tracker, which compares the first 16 bytes behind each dirty page: so a store within 16 bytes of the
+   * address may be marked by the address alone, without its offset.
+   */
+  #emitMark(offset: number, accessBytes: number): void {
+    const { code } = this;
+    if (offset + accessBytes > MARK_REACH_BYTES)
+      code
+        .u8(Op.i32Const)
+        .s32(offset | 0)
+        .u8(Op.i32Add);
+    code.pair(Op.i32Const, PAGE_SHIFT).u8(Op.i32ShrU);
+    code.pair(Op.i32Const, PageState.dirty).pair(Op.i32Store8, 0).u32(controlRegion.pageStates);
+  }
+
+  #emitBiasedAccess(i: number, op: number): void {
+    const { body, code } = this;
+    const offset = Math.min(body.immediate[i] + BIAS_BYTES, 0xffffffff);
+    if (op < PREFIX_MISC) code.u8(op);
+    else code.u8(0xfd).u32(op - PREFIX_SIMD);
+    code.u32(body.immediate2[i]).u32(offset);
+    if (op >= PREFIX_SIMD + 0x54 && op <= PREFIX_SIMD + 0x5b) code.u8(body.module.bytes[body.end[i] - 1]);
+  }
+}
+
+/** How far behind a dirty page's end the tracker looks for stores that spilled over. */
+export const MARK_REACH_BYTES = 16;

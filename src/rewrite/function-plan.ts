@@ -1,0 +1,205 @@
+import { BodyDecoder } from '../wasm/function-body.ts';
+import type { Module } from '../wasm/module.ts';
+import { Op } from '../wasm/opcode.ts';
+import { valueTypeBytes } from '../wasm/value-type.ts';
+import { type CallGraph, analyseCalls } from './call-graph.ts';
+import { Liveness } from './liveness.ts';
+
+/**
+ * Where a captured frame stands, in terms of the original program, by the byte offset of an instruction:
+ * `before` it (at a loop, the head of an iteration), `inside` the call that it makes (the callee's frame lies above),
+ * or `after` that call (its results are on the operand stack).
+ */
+export const PositionKind = { before: 0, inside: 1, after: 2 } as const;
+
+/** Bytes behind the values of a frame: position (i32), then function index × 4 + position kind (i32). */
+export const FRAME_HEADER_BYTES = 8;
+
+/** Bytes a value takes in a frame. A reference is held in a table; the frame has its index there. */
+export function frameValueBytes(type: number): number {
+  return valueTypeBytes(type) || 4;
+}
+
+/** What a stack capture saves at one position: values lie in this order, upward, the header last. */
+export interface FrameLayout {
+  readonly functionIndex: number;
+  readonly kind: number;
+  /** Indices of the live locals, ascending. */
+  readonly locals: readonly number[];
+  readonly localTypes: readonly number[];
+  /** Types of the operand stack, bottom first. */
+  readonly stackTypes: readonly number[];
+  /** Header included. */
+  readonly bytes: number;
+}
+
+/** Safepoints of one function that save the same values and share the code that does it. */
+export interface SiteGroup {
+  /** A loop head or function entry captures itself; a call saves its frame when the callee unwound, a polled call does both. */
+  readonly kind: 'poll' | 'call' | 'polledCall';
+  readonly locals: readonly number[];
+  /** Operand stack saved in either case. */
+  readonly stackTypes: readonly number[];
+  /** Results of a polled call: saved besides when the call was completed. */
+  readonly resultTypes: readonly number[];
+  siteCount: number;
+  /** Byte offset of the group's only instruction; meaningless with several sites. */
+  readonly position: number;
+}
+
+/**
+ * Plans the safepoints of a function: decodes its body, computes what is live, groups the sites and finds the operands
+ * that must be kept in locals because they lie on the stack at a site.
+ *
+ * The plan depends on the original module alone, so that the rewriter, the resume copies and the reader of frames see the
+ * same layouts. One plan object serves all functions in turn.
+ */
+export class FunctionPlan {
+  readonly module: Module;
+  readonly graph: CallGraph;
+  readonly body: BodyDecoder;
+  readonly liveness = new Liveness();
+  groups: SiteGroup[] = [];
+  /** Group per instruction row, −1 where the row is no site. */
+  groupOf = new Int32Array(0);
+  /** Group of the poll at the function's entry, −1 for none. */
+  entryGroup = -1;
+  /** 1 per stack node whose value is kept in a local from the instruction that makes it. */
+  kept = new Uint8Array(1024);
+  readonly #groupByKey = new Map<string, number>();
+
+  constructor(module: Module, graph: CallGraph = analyseCalls(module)) {
+    this.module = module;
+    this.graph = graph;
+    this.body = new BodyDecoder(module);
+  }
+
+  plan(functionIndex: number): void {
+    const { body, graph } = this;
+    body.decode(functionIndex);
+    this.groups = [];
+    this.#groupByKey.clear();
+    this.entryGroup = -1;
+    if (this.groupOf.length < body.count) this.groupOf = new Int32Array(body.op.length);
+    this.groupOf.fill(-1, 0, body.count);
+    if (this.kept.length < body.nodeCount) this.kept = new Uint8Array(body.nodeType.length);
+    else this.kept.fill(0, 0, body.nodeCount);
+    if (!graph.canUnwind[functionIndex]) return;
+    this.liveness.compute(body);
+    for (let i = 0; i < body.count; i++) {
+      const op = body.op[i];
+      if (op === Op.loop) this.#planLoop(i);
+      else if (op === Op.call || op === Op.callIndirect) this.#planCall(i);
+    }
+    if (graph.tailRecursive[functionIndex] && body.op[0] !== Op.loop) this.#planEntry();
+  }
+
+  /** Row of the instruction at a byte offset of the module, −1 when no reachable instruction starts there. */
+  rowAt(position: number): number {
+    let low = 0;
+    let high = this.body.count - 1;
+    while (low <= high) {
+      const middle = (low + high) >>> 1;
+      const start = this.body.start[middle];
+      if (start === position) return middle;
+      if (start < position) low = middle + 1;
+      else high = middle - 1;
+    }
+    return -1;
+  }
+
+  /** The layout of a frame at a position of the planned function; undefined when that is no safepoint. */
+  layoutAt(position: number, kind: number): FrameLayout | undefined {
+    const row = this.rowAt(position);
+    if (row < 0) return undefined;
+    if (row === 0 && kind === PositionKind.before && this.entryGroup >= 0) return this.#layout(this.entryGroup, kind);
+    if (this.groupOf[row] < 0 || !this.#groupHas(this.groups[this.groupOf[row]], kind)) return undefined;
+    return this.#layout(this.groupOf[row], kind);
+  }
+
+  #groupHas(group: SiteGroup, kind: number): boolean {
+    if (group.kind === 'poll') return kind === PositionKind.before;
+    return kind === PositionKind.inside || (group.kind === 'polledCall' && kind === PositionKind.after);
+  }
+
+  #layout(groupIndex: number, kind: number): FrameLayout {
+    const group = this.groups[groupIndex];
+    const localTypes = group.locals.map((local) => this.body.localTypes[local]);
+    const stackTypes = kind === PositionKind.after ? [...group.stackTypes, ...group.resultTypes] : group.stackTypes;
+    let bytes = FRAME_HEADER_BYTES;
+    for (const type of localTypes) bytes += frameValueBytes(type);
+    for (const type of stackTypes) bytes += frameValueBytes(type);
+    return { functionIndex: this.body.functionIndex, kind, locals: group.locals, localTypes, stackTypes, bytes };
+  }
+
+  #planLoop(i: number): void {
+    const inside = this.body.stack[i + 1];
+    this.#keep(inside);
+    this.groupOf[i] = this.#group('poll', i, inside, 0);
+  }
+
+  #planCall(i: number): void {
+    const { body, graph } = this;
+    const indirect = body.op[i] === Op.callIndirect;
+    const target = body.immediate[i];
+    const canUnwind = indirect ? graph.indirectCanUnwind[target] : graph.canUnwind[target];
+    if (!canUnwind) return;
+    const type = body.calleeType(i);
+    let below = body.stack[i];
+    for (let k = type.params.length + (indirect ? 1 : 0); k > 0; k--) below = body.nodeBelow[below];
+    const component = indirect ? graph.indirectComponent[target] : graph.component[target];
+    const caller = body.functionIndex;
+    const polled = graph.recursive[caller] === 1 && component === graph.component[caller];
+    this.#keep(polled ? body.stack[i + 1] : below);
+    this.groupOf[i] = this.#group(polled ? 'polledCall' : 'call', i, below, polled ? type.results.length : 0);
+  }
+
+  #planEntry(): void {
+    const { body } = this;
+    this.entryGroup = this.groups.length;
+    this.groups.push({
+      kind: 'poll',
+      locals: Array.from(body.type.params, (_, k) => k),
+      stackTypes: [],
+      resultTypes: [],
+      siteCount: 1,
+      position: body.start[0],
+    });
+  }
+
+  /** Marks a value and all below it: they lie on the operand stack at a site. */
+  #keep(node: number): void {
+    for (let n = node; n !== 0 && this.kept[n] === 0; n = this.body.nodeBelow[n]) this.kept[n] = 1;
+  }
+
+  #group(kind: SiteGroup['kind'], i: number, stack: number, resultCount: number): number {
+    const { body, liveness } = this;
+    const words = liveness.wordCount;
+    const at = liveness.setOf[i];
+    let key: string = kind;
+    for (let k = 0; k < words; k++) key += `,${liveness.sets[at + k]}`;
+    const stackTypes: number[] = [];
+    for (let n = stack; n !== 0; n = body.nodeBelow[n]) stackTypes.push(body.nodeType[n]);
+    stackTypes.reverse();
+    const resultTypes = resultCount > 0 ? Array.from(body.calleeType(i).results) : [];
+    key += `;${stackTypes.join()};${resultTypes.join()}`;
+    const known = this.#groupByKey.get(key);
+    if (known !== undefined) {
+      this.groups[known].siteCount++;
+      return known;
+    }
+    const locals: number[] = [];
+    for (let k = 0; k < words; k++) {
+      let bits = liveness.sets[at + k];
+      while (bits !== 0) {
+        const low = 31 - Math.clz32(bits & -bits);
+        locals.push(k * 32 + low);
+        bits &= bits - 1;
+      }
+    }
+    const index = this.groups.length;
+    this.groups.push({ kind, locals, stackTypes, resultTypes, siteCount: 1, position: body.start[i] });
+    this.#groupByKey.set(key, index);
+    return index;
+  }
+}

@@ -1,0 +1,9 @@
+/** Names of what the rewritten module exports besides the guest's own exports, and of what it imports from us. */
+export const ImportModule = 'continuo';
+export const MemoryImport = 'memory';
+/** Table of all functions: those of the original program by their index, then ours. */
+export const FunctionsExport = 'continuo:functions';
+export const SavedFuncrefsExport = 'continuo:saved funcrefs';
+export const SavedExternrefsExport = 'continuo:saved externrefs';
+export const tableExport = (index: number): string => `continuo:table ${index}`;
+export const globalExport = (index: number): string => `continuo:global ${index}`;

@@ -1,0 +1,388 @@
+import { ByteWriter } from '../wasm/byte-writer.ts';
+import { ExternalKind, SectionId, functionType } from '../wasm/module.ts';
+import { Op } from '../wasm/opcode.ts';
+import { ValueType } from '../wasm/value-type.ts';
+import { type FrameValue, emitHeader, emitLoadFrame, emitReserveFrame, emitSaveValues } from './frame-code.ts';
+import { type CodeTarget, FunctionEmitter } from './function-emitter.ts';
+import {
+  FRAME_HEADER_BYTES,
+  type FrameLayout,
+  type FunctionPlan,
+  PositionKind,
+  frameValueBytes,
+} from './function-plan.ts';
+import { TypeSection, writeHeader, writeMemoryImport, writeSection } from './module-encoder.ts';
+import { ImportModule, MemoryImport } from './names.ts';
+import { type RewrittenModule, trampolineIndex } from './rewrite.ts';
+import { RuntimeKey, runtimeKey } from './runtime-functions.ts';
+
+/**
+ * Resume functions, made on demand: for a position at which a frame was captured, a function `[] → results` that takes
+ * the frame off the save area and does the rest of the original function from there.
+ *
+ *     loop $outer                      ;; resume function of a position P inside $inner
+ *       A                              load frame
+ *       loop $inner                    block $exit_outer
+ *         B; P: call $f; C               block $back_outer
+ *         br_if $inner                     block $exit_inner
+ *       end                                  block $back_inner
+ *       D; br_if $outer                        call the next frame's resume function; C; br_if $back_inner
+ *     end                                      br $exit_inner
+ *     E                                      end
+ *                                            save a frame at the head of $inner; tail-call its resume function
+ *                                          end
+ *                                          D; br_if $back_outer
+ *                                          …
+ *
+ * The code after P is emitted outward, a block for each construct around it. A branch back to a loop's head goes on in
+ * the resume function of that head, through a frame in the save area. So a resume function holds no dispatch and no
+ * guard, its size is at most what follows P, and the functions in which a long loop then spends its time — those of
+ * loop heads — are few, shared by all positions and compiled once with optimisation.
+ *
+ * Resume functions live in side modules that import the program's memory, tables, globals and functions; they find each
+ * other through one table, by slot.
+ */
+export interface Position {
+  readonly functionIndex: number;
+  /** Byte offset in the original module; 0 for an imported function. */
+  readonly position: number;
+  readonly kind: number;
+}
+
+/** A number for a position: byte offsets are unique in a module, and imported functions have none. */
+export function positionKey({ functionIndex, position, kind }: Position): number {
+  return position === 0 ? -1 - functionIndex : position * 4 + kind;
+}
+
+export interface ResumeModule {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Functions imported under `ImportModule` and their index as name: indices of the rewritten module. */
+  readonly functions: readonly number[];
+  /** Functions in the module and the positions they resume. */
+  readonly positions: readonly Position[];
+}
+
+export const ResumeTableImport = 'resume table';
+export const ResumeFunctionName = 'continuo:resume ';
+
+/** Makes side modules and gives out slots of the table of resume functions. */
+export class ResumeModuleBuilder {
+  readonly #rewritten: RewrittenModule;
+  readonly #plan: FunctionPlan;
+  readonly #slots = new Map<number, number>();
+
+  constructor(rewritten: RewrittenModule, plan: FunctionPlan) {
+    this.#rewritten = rewritten;
+    this.#plan = plan;
+  }
+
+  /** Slots given out so far: the table must be at least so long. */
+  get slotCount(): number {
+    return this.#slots.size;
+  }
+
+  slotOf(key: number): number | undefined {
+    return this.#slots.get(key);
+  }
+
+  /** A module with a resume function for each position that has none yet, and for the loop heads those lead to. */
+  build(positions: readonly Position[]): ResumeModule | undefined {
+    const firstSlot = this.#slots.size;
+    const wanted: Position[] = [];
+    const want = (position: Position): number => {
+      const key = positionKey(position);
+      let slot = this.#slots.get(key);
+      if (slot === undefined) {
+        slot = this.#slots.size;
+        this.#slots.set(key, slot);
+        wanted.push(position);
+      }
+      return slot;
+    };
+    for (const position of positions) want(position);
+    if (wanted.length === 0) return undefined;
+
+    const { module, options } = this.#rewritten;
+    const types = new TypeSection(module);
+    const functions: number[] = [];
+    const importOf = new Map<number, number>();
+    const importFunction = (index: number): number => {
+      let number = importOf.get(index);
+      if (number === undefined) {
+        number = functions.length;
+        functions.push(index);
+        importOf.set(index, number);
+      }
+      return number;
+    };
+    const runtime = (key: string): number => importFunction(this.#rewritten.runtimeFunctions.get(key)!);
+    const tableCount = module.tables.length;
+    const target: CodeTarget = {
+      ...options,
+      functionIndex: (f) => importFunction(f < module.importedFunctionCount ? trampolineIndex(module, f) : f),
+      runtimeFunction: (op, a, b) => runtime(runtimeKey(op, a, b)),
+      saveFunction: (type) => runtime(type === ValueType.funcref ? RuntimeKey.saveFuncref : RuntimeKey.saveExternref),
+      table: (type) => tableCount + 1 + (type === ValueType.funcref ? 0 : 1),
+    };
+    const emitter = new ResumeEmitter(this.#plan, target, types, want, tableCount);
+    const bodies: { typeIndex: number; body: Uint8Array }[] = [];
+    // `wanted` grows while bodies are made: their back edges ask for loop heads.
+    for (let k = 0; k < wanted.length; k++) bodies.push(this.#resumeFunction(wanted[k], emitter, types, target));
+    return { bytes: this.#encode(types, functions, bodies, wanted, firstSlot), functions, positions: wanted };
+  }
+
+  #resumeFunction(
+    position: Position,
+    emitter: ResumeEmitter,
+    types: TypeSection,
+    target: CodeTarget,
+  ): { typeIndex: number; body: Uint8Array } {
+    const { module } = this.#rewritten;
+    const { params, results } = functionType(module, position.functionIndex);
+    const typeIndex = types.indexOf({ params: new Uint8Array(0), results });
+    const out = new ByteWriter(1024);
+    if (position.position === 0) {
+      this.#issueAgain(out, position.functionIndex, params, target);
+    } else {
+      if (this.#plan.body.functionIndex !== position.functionIndex) this.#plan.plan(position.functionIndex);
+      emitter.emitResumeFunction(out, position);
+    }
+    return { typeIndex, body: out.toBytes() };
+  }
+
+  /** The resume function of an interrupted host call: the call with the same arguments. */
+  #issueAgain(out: ByteWriter, f: number, params: Uint8Array, target: CodeTarget): void {
+    const values = Array.from(params, (type, local) => ({ local, type }));
+    out.u32(params.length + 1);
+    for (const type of params) out.u32(1).u8(type);
+    out.u32(1).u8(ValueType.i32);
+    emitLoadFrame(out, params.length, values, target);
+    for (const { local } of values) out.u8(Op.localGet).u32(local);
+    out.u8(Op.call).u32(target.functionIndex(f)).u8(Op.end);
+  }
+
+  #encode(
+    types: TypeSection,
+    functions: readonly number[],
+    bodies: readonly { typeIndex: number; body: Uint8Array }[],
+    positions: readonly Position[],
+    firstSlot: number,
+  ): Uint8Array<ArrayBuffer> {
+    const out = new ByteWriter(4096);
+    writeHeader(out);
+    types.encode(out);
+    this.#imports(out, types, functions);
+    const declarations = new ByteWriter().u32(bodies.length);
+    for (const { typeIndex } of bodies) declarations.u32(typeIndex);
+    writeSection(out, SectionId.function, declarations);
+    const { module } = this.#rewritten;
+    const elements = new ByteWriter().u32(2);
+    elements.u32(2).u32(module.tables.length).u8(Op.i32Const).s32(firstSlot).u8(Op.end).u8(0).u32(bodies.length);
+    for (let k = 0; k < bodies.length; k++) elements.u32(functions.length + k);
+    // A declarative segment allows ref.func of every imported function.
+    elements.u32(3).u8(0).u32(functions.length);
+    for (let k = 0; k < functions.length; k++) elements.u32(k);
+    writeSection(out, SectionId.element, elements);
+    const code = new ByteWriter(4096).u32(bodies.length);
+    for (const { body } of bodies) code.u32(body.length).raw(body);
+    writeSection(out, SectionId.code, code);
+    this.#names(out, positions, functions.length);
+    return out.toBytes();
+  }
+
+  #imports(out: ByteWriter, types: TypeSection, functions: readonly number[]): void {
+    const { module, addedFunctionTypes } = this.#rewritten;
+    const section = new ByteWriter();
+    section.u32(functions.length + module.tables.length + 3 + module.globals.length + 1);
+    for (const index of functions) {
+      const typeIndex =
+        index < module.functionTypes.length
+          ? module.functionTypes[index]
+          : types.indexOf(addedFunctionTypes[index - module.functionTypes.length]);
+      section.name(ImportModule).name(String(index)).u8(ExternalKind.function).u32(typeIndex);
+    }
+    writeMemoryImport(section, module);
+    module.tables.forEach(({ type, limits }, k) => {
+      section.name(ImportModule).name(`table ${k}`).pair(ExternalKind.table, type);
+      if (limits.maximum === undefined) section.u8(0).u32(0);
+      else section.u8(1).u32(0).u32(limits.maximum);
+    });
+    section.name(ImportModule).name(ResumeTableImport).pair(ExternalKind.table, ValueType.funcref).u8(0).u32(0);
+    for (const type of [ValueType.funcref, ValueType.externref]) {
+      section.name(ImportModule).name(`saved ${type}`).pair(ExternalKind.table, type).u8(0).u32(0);
+    }
+    module.globals.forEach(({ type, mutable }, k) => {
+      section
+        .name(ImportModule)
+        .name(`global ${k}`)
+        .u8(ExternalKind.global)
+        .pair(type, mutable ? 1 : 0);
+    });
+    writeSection(out, SectionId.import, section);
+  }
+
+  /** Names under which a trap's stack shows which function of the original program was resumed. */
+  #names(out: ByteWriter, positions: readonly Position[], firstIndex: number): void {
+    const names = new ByteWriter().u32(positions.length);
+    positions.forEach(({ functionIndex }, k) =>
+      names.u32(firstIndex + k).name(`${ResumeFunctionName}${functionIndex}`),
+    );
+    const section = new ByteWriter().name('name').u8(1).u32(names.length).raw(names.view());
+    writeSection(out, SectionId.custom, section);
+  }
+}
+
+/** Emits one resume function; see the head of this file for its shape. */
+class ResumeEmitter extends FunctionEmitter {
+  readonly #types: TypeSection;
+  readonly #want: (position: Position) => number;
+  readonly #resumeTable: number;
+
+  constructor(
+    plan: FunctionPlan,
+    target: CodeTarget,
+    types: TypeSection,
+    want: (position: Position) => number,
+    resumeTable: number,
+  ) {
+    super(plan, target);
+    this.#types = types;
+    this.#want = want;
+    this.#resumeTable = resumeTable;
+  }
+
+  emitResumeFunction(out: ByteWriter, position: Position): void {
+    const { plan, body, code } = this;
+    const row = plan.rowAt(position.position);
+    const layout = plan.layoutAt(position.position, position.kind)!;
+    this.begin();
+    this.openGroups(position.kind === PositionKind.after ? row + 1 : row);
+    emitLoadFrame(code, this.scratchPointer(), this.#values(layout), this.target);
+    const openers = this.#openersAround(row);
+    this.#openConstructs(openers, layout);
+    let next = row;
+    if (position.kind !== PositionKind.before) next++;
+    if (position.kind === PositionKind.inside) this.#resumeCallee(row);
+    for (let k = openers.length - 1; k >= 0; k--) {
+      const opener = openers[k];
+      const end = body.partner[opener];
+      const inThen = body.op[opener] === Op.if && body.elseOf[opener] > row;
+      this.emitRows(next, inThen ? body.elseOf[opener] : end);
+      if (body.op[opener] === Op.loop) this.#closeLoop(opener);
+      else this.#close();
+      this.keepResults(end);
+      next = end + 1;
+    }
+    this.emitRows(next, body.count - 1);
+    this.closeGroups();
+    this.finish(out, 0);
+  }
+
+  #values(layout: FrameLayout): FrameValue[] {
+    const values: FrameValue[] = layout.locals.map((local, k) => ({ local, type: layout.localTypes[k] }));
+    layout.stackTypes.forEach((type, k) => values.push({ local: this.stackLocal(k + 1, type), type }));
+    return values;
+  }
+
+  /** Rows of the blocks, loops and ifs around a row, the outermost first. */
+  #openersAround(row: number): number[] {
+    const { body } = this;
+    const openers: number[] = [];
+    for (let i = 0; i < row; i++) {
+      const op = body.op[i];
+      if (op !== Op.block && op !== Op.loop && op !== Op.if) continue;
+      if (body.partner[i] < row) i = body.partner[i];
+      else openers.push(i);
+    }
+    return openers;
+  }
+
+  /** Opens a block for each construct around the position, with the operands of the frame between them. */
+  #openConstructs(openers: readonly number[], layout: FrameLayout): void {
+    const { body } = this;
+    let height = 0;
+    for (const opener of openers) {
+      const { params, results } = body.blockType(opener);
+      const before = body.nodeHeight[body.stack[opener]] - (body.op[opener] === Op.if ? 1 : 0);
+      const base = before - params.length;
+      this.#pushOperands(layout, height, base);
+      height = base;
+      if (body.op[opener] === Op.loop) {
+        this.#openBlock(results);
+        this.depth++;
+        this.#openBlock(params);
+      } else {
+        this.#openBlock(results);
+      }
+      this.openLabel(body.labelDepth[opener]);
+    }
+    this.#pushOperands(layout, height, layout.stackTypes.length);
+  }
+
+  #pushOperands(layout: FrameLayout, from: number, to: number): void {
+    for (let k = from; k < to; k++) {
+      this.code.u8(Op.localGet).u32(this.stackLocal(k + 1, layout.stackTypes[k]));
+    }
+  }
+
+  #openBlock(results: Uint8Array): void {
+    this.code.u8(Op.block);
+    if (results.length === 0) this.code.u8(0x40);
+    else if (results.length === 1) this.code.u8(results[0]);
+    else this.code.s32(this.#types.indexOf({ params: new Uint8Array(0), results }));
+  }
+
+  #close(): void {
+    this.code.u8(Op.end);
+    this.depth--;
+  }
+
+  /** Calls the resume function of the frame above, whose slot the machine wrote into that frame's header. */
+  #resumeCallee(row: number): void {
+    const { code, body } = this;
+    const results = body.calleeType(row).results;
+    code.u8(Op.localGet).u32(this.scratchPointer()).pair(Op.i32Const, FRAME_HEADER_BYTES).u8(Op.i32Sub);
+    code.pair(Op.i32Load, 2).u32(0);
+    code
+      .u8(Op.callIndirect)
+      .u32(this.#types.indexOf({ params: new Uint8Array(0), results }))
+      .u32(this.#resumeTable);
+    this.afterCall(row);
+  }
+
+  #closeLoop(opener: number): void {
+    const { code, body, plan } = this;
+    // Falling out of the loop: its results go to the outer of its two blocks.
+    code.u8(Op.br).u32(1);
+    this.#close();
+    const { params } = body.blockType(opener);
+    const height = body.nodeHeight[body.stack[opener]] - params.length;
+    for (let k = params.length - 1; k >= 0; k--) {
+      code.u8(Op.localSet).u32(this.stackLocal(height + k + 1, params[k]));
+    }
+    const position = body.start[opener];
+    const functionIndex = body.functionIndex;
+    const layout = plan.layoutAt(position, PositionKind.before)!;
+    const slot = this.#want({ functionIndex, position, kind: PositionKind.before });
+    const pointer = this.scratchPointer();
+    const values = this.#values(layout);
+    let bytes = FRAME_HEADER_BYTES;
+    for (const { type } of values) bytes += frameValueBytes(type);
+    emitReserveFrame(code, pointer, bytes);
+    const offset = emitSaveValues(code, pointer, 0, values, this.target);
+    emitHeader(code, pointer, offset, position, functionIndex, PositionKind.before);
+    const results = body.type.results;
+    code.u8(Op.i32Const).s32(slot);
+    code.u8(Op.returnCallIndirect).u32(this.#types.indexOf({ params: new Uint8Array(0), results }));
+    code.u32(this.#resumeTable);
+    this.#close();
+  }
+}
+
+/** For assembling the import object: names of the side module's imports besides functions. */
+export const resumeImports = {
+  memory: MemoryImport,
+  table: (index: number): string => `table ${index}`,
+  savedReferences: (type: number): string => `saved ${type}`,
+  global: (index: number): string => `global ${index}`,
+} as const;

@@ -1,0 +1,134 @@
+import { UnsupportedModuleError } from '../error/errors.ts';
+import { controlRegion } from '../memory/layout.ts';
+import { ByteWriter } from '../wasm/byte-writer.ts';
+import { type Module, SectionId, functionType } from '../wasm/module.ts';
+import { Op } from '../wasm/opcode.ts';
+import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-type.ts';
+import { type CallGraph, analyseCalls } from './call-graph.ts';
+import { emitHeader, emitReserveFrame, emitSaveValues, emitUnwindingTest, emitZeros } from './frame-code.ts';
+import { type CodeTarget, FunctionEmitter, type StoreTracking } from './function-emitter.ts';
+import { FRAME_HEADER_BYTES, FunctionPlan, PositionKind, frameValueBytes } from './function-plan.ts';
+import { ModuleEncoder, TypeSection } from './module-encoder.ts';
+import { RuntimeKey, makeRuntimeFunctions, runtimeKey } from './runtime-functions.ts';
+
+/** Changes whenever the same input gives other bytes: rewritten modules are kept under it. */
+export const REWRITER_VERSION = 1;
+
+export interface RewriteOptions {
+  readonly tracking: StoreTracking;
+  /** Polls also count down, so that a capture can be asked for after an exact number of safepoints. */
+  readonly counting: boolean;
+}
+
+/** A rewritten program and what the machine must know of it. */
+export interface RewrittenModule {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly module: Module;
+  readonly graph: CallGraph;
+  readonly options: RewriteOptions;
+  /** Index of each runtime function in the rewritten module, by its key. */
+  readonly runtimeFunctions: ReadonlyMap<string, number>;
+  /** Types of the functions behind the original ones: trampolines, then runtime functions. */
+  readonly addedFunctionTypes: readonly FunctionType[];
+}
+
+/** The function of the rewritten module that stands for an imported function. */
+export function trampolineIndex(module: Module, importedFunction: number): number {
+  return module.functionTypes.length + importedFunction;
+}
+
+/**
+ * Makes a program capturable: safepoints at loop heads and calls, guest memory behind the control region, imported
+ * functions behind trampolines, state exported. The same bytes and options always give the same result.
+ *
+ * The module must be valid; features outside of what is supported throw an unsupported-module error.
+ */
+export function rewriteModule(module: Module, options: RewriteOptions): RewrittenModule {
+  refuseLargeSegmentNumbers(module);
+  const graph = analyseCalls(module);
+  const types = new TypeSection(module);
+  const imported = module.importedFunctionCount;
+  const firstRuntime = module.functionTypes.length + imported;
+  const runtime = makeRuntimeFunctions({
+    module,
+    graph,
+    tracking: options.tracking,
+    firstIndex: firstRuntime,
+    savedFuncrefTable: module.tables.length + 1,
+    savedExternrefTable: module.tables.length + 2,
+  });
+  const runtimeFunctions = new Map(runtime.map(({ key }, k) => [key, firstRuntime + k]));
+  const target: CodeTarget = {
+    tracking: options.tracking,
+    counting: options.counting,
+    functionIndex: (f) => (f < imported ? trampolineIndex(module, f) : f),
+    runtimeFunction: (op, a, b) => runtimeFunctions.get(runtimeKey(op, a, b))!,
+    saveFunction: (type) =>
+      runtimeFunctions.get(type === ValueType.funcref ? RuntimeKey.saveFuncref : RuntimeKey.saveExternref)!,
+    table: (type) => module.tables.length + (type === ValueType.funcref ? 1 : 2),
+  };
+  const added = [];
+  for (let f = 0; f < imported; f++) {
+    added.push({ typeIndex: module.functionTypes[f], body: trampoline(module, f, target) });
+  }
+  for (const { type, body } of runtime) added.push({ typeIndex: types.indexOf(type), body });
+
+  const codeSection = module.sections.find((section) => section.id === SectionId.code);
+  const originalCodeBytes = codeSection === undefined ? 0 : codeSection.end - codeSection.start;
+  const code = new ByteWriter(originalCodeBytes * 2 + 4096);
+  const body = new ByteWriter(4096);
+  code.u32(module.functionTypes.length - imported + added.length);
+  const plan = new FunctionPlan(module, graph);
+  const emitter = new FunctionEmitter(plan, target);
+  for (let f = imported; f < module.functionTypes.length; f++) {
+    plan.plan(f);
+    body.clear();
+    emitter.emitFunction(body);
+    code.u32(body.length).raw(body.view());
+  }
+  for (const { body: bytes } of added) code.u32(bytes.length).raw(bytes);
+
+  const out = new ByteWriter(module.bytes.length + code.length);
+  const trampolineOf = (f: number): number => trampolineIndex(module, f);
+  new ModuleEncoder(module, { types, functions: added, trampolineOf }).encode(out, code);
+  const addedFunctionTypes = [
+    ...Array.from({ length: imported }, (_, f) => functionType(module, f)),
+    ...runtime.map(({ type }) => type),
+  ];
+  return { bytes: out.toBytes(), module, graph, options, runtimeFunctions, addedFunctionTypes };
+}
+
+/**
+ * Calls an imported function; when the host interrupted it (the poll word says unwinding), saves the arguments as a frame
+ * `before` the import's own offset 0, so that the call is issued again after a resume.
+ */
+function trampoline(module: Module, f: number, target: CodeTarget): Uint8Array {
+  const { params, results } = functionType(module, f);
+  const pointer = params.length;
+  const code = new ByteWriter();
+  code.u32(1).u32(1).u8(ValueType.i32);
+  code.pair(Op.block, 0x40);
+  for (let k = 0; k < params.length; k++) code.u8(Op.localGet).u32(k);
+  code.u8(Op.call).u32(f);
+  emitUnwindingTest(code);
+  code.pair(Op.brIf, 0).u8(Op.return).u8(Op.end);
+  const values = Array.from(params, (type, local) => ({ local, type }));
+  let bytes = FRAME_HEADER_BYTES;
+  for (const type of params) bytes += frameValueBytes(type);
+  emitReserveFrame(code, pointer, bytes);
+  const offset = emitSaveValues(code, pointer, 0, values, target);
+  emitHeader(code, pointer, offset, 0, f, PositionKind.before);
+  emitZeros(code, results);
+  return code.u8(Op.end).toBytes();
+}
+
+function refuseLargeSegmentNumbers(module: Module): void {
+  const limit = controlRegion.droppedSegmentsBytes / 2;
+  const mutableCells = module.globals.filter(({ type, mutable }) => mutable && !isReferenceType(type)).length;
+  if (module.elements.length > limit || module.data.length > limit) {
+    throw new UnsupportedModuleError(`more than ${limit} segments of a kind`, 'data', 0);
+  }
+  if (mutableCells * 16 > controlRegion.globalsBytes) {
+    throw new UnsupportedModuleError(`more than ${controlRegion.globalsBytes / 16} mutable globals`, 'global', 0);
+  }
+}

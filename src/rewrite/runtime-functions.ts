@@ -1,0 +1,316 @@
+import { BIAS_WASM_PAGES, PAGE_SHIFT, PageState, controlRegion } from '../memory/layout.ts';
+import { ByteWriter } from '../wasm/byte-writer.ts';
+import type { Module } from '../wasm/module.ts';
+import { Op, PREFIX_MISC, PREFIX_SIMD } from '../wasm/opcode.ts';
+import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-type.ts';
+import { type CallGraph, TABLE_INIT_STRIDE } from './call-graph.ts';
+import type { StoreTracking } from './function-emitter.ts';
+
+/**
+ * Functions of ours inside the rewritten module, behind the guest's own:
+ *
+ *   memory.size, memory.grow            in the guest's units, the control region taken off
+ *   memory.copy, fill, init             bounds of the guest, pages marked; they trap exactly where the guest's would
+ *   data.drop, elem.drop, table.init    on the module's own segments, for resume copies, which are other modules;
+ *                                       drops leave a byte in the control region, so that a restart can repeat them
+ *   save and load globals               numbers and vectors, bit for bit (JavaScript may change the bits of a NaN)
+ *   save references                     into tables, since memory cannot hold them
+ *   initialise                          the active data segments, which a restart must not apply again
+ */
+const I = ValueType.i32;
+const none = new Uint8Array(0);
+
+export const runtimeTypes = {
+  nothing: { params: none, results: none },
+  toI32: { params: none, results: Uint8Array.of(I) },
+  i32ToI32: { params: Uint8Array.of(I), results: Uint8Array.of(I) },
+  i32x2ToI32: { params: Uint8Array.of(I, I), results: Uint8Array.of(I) },
+  i32x3: { params: Uint8Array.of(I, I, I), results: none },
+  funcrefToI32: { params: Uint8Array.of(ValueType.funcref), results: Uint8Array.of(I) },
+  externrefToI32: { params: Uint8Array.of(ValueType.externref), results: Uint8Array.of(I) },
+} as const satisfies Record<string, FunctionType>;
+
+export interface RuntimeFunction {
+  readonly key: string;
+  readonly type: FunctionType;
+  readonly body: Uint8Array;
+}
+
+export interface RuntimeContext {
+  readonly module: Module;
+  readonly graph: CallGraph;
+  readonly tracking: StoreTracking;
+  /** Function index of the first runtime function. */
+  readonly firstIndex: number;
+  /** Table indices of the saved references. */
+  readonly savedFuncrefTable: number;
+  readonly savedExternrefTable: number;
+}
+
+/** Name of the runtime function that stands for an instruction with these immediates. */
+export function runtimeKey(op: number, immediate: number, immediate2: number): string {
+  switch (op) {
+    case Op.memoryInit:
+      return `memory.init ${immediate}`;
+    case Op.dataDrop:
+      return `data.drop ${immediate}`;
+    case Op.elemDrop:
+      return `elem.drop ${immediate}`;
+    case Op.tableInit:
+      return `table.init ${immediate} ${immediate2}`;
+    default:
+      return String(op);
+  }
+}
+
+export const RuntimeKey = {
+  checkedAddress: 'checked address',
+  markPages: 'mark pages',
+  initialise: 'initialise',
+  saveGlobals: 'save globals',
+  loadGlobals: 'load globals',
+  saveFuncref: 'save funcref',
+  saveExternref: 'save externref',
+} as const;
+
+/** The runtime functions that a module needs, in order of index. */
+export function makeRuntimeFunctions(context: RuntimeContext): RuntimeFunction[] {
+  return new RuntimeBuilder(context).build();
+}
+
+class RuntimeBuilder {
+  readonly #context: RuntimeContext;
+  readonly #functions: RuntimeFunction[] = [];
+
+  constructor(context: RuntimeContext) {
+    this.#context = context;
+  }
+
+  build(): RuntimeFunction[] {
+    const { module, graph, savedFuncrefTable, savedExternrefTable } = this.#context;
+    this.#checkedAddress();
+    this.#markPages();
+    this.#size();
+    this.#grow();
+    this.#fill();
+    this.#copy();
+    this.#saveReference(RuntimeKey.saveFuncref, runtimeTypes.funcrefToI32, savedFuncrefTable);
+    this.#saveReference(RuntimeKey.saveExternref, runtimeTypes.externrefToI32, savedExternrefTable);
+    this.#globals(RuntimeKey.saveGlobals, true);
+    this.#globals(RuntimeKey.loadGlobals, false);
+    for (const segment of graph.memoryInits) this.#memoryInit(segment);
+    for (const segment of graph.dataDrops) this.#drop(Op.dataDrop, segment);
+    for (const segment of graph.elemDrops) this.#drop(Op.elemDrop, segment);
+    for (const pair of graph.tableInits) {
+      this.#tableInit(Math.floor(pair / TABLE_INIT_STRIDE), pair % TABLE_INIT_STRIDE);
+    }
+    if (module.data.some((segment) => segment.mode === 'active')) this.#initialise();
+    return this.#functions;
+  }
+
+  #add(key: string, type: FunctionType, code: ByteWriter, locals: readonly (readonly [number, number])[] = []): void {
+    const body = new ByteWriter(code.length + 8);
+    body.u32(locals.length);
+    for (const [count, type_] of locals) body.u32(count).u8(type_);
+    body.raw(code.view()).u8(Op.end);
+    this.#functions.push({ key, type, body: body.toBytes() });
+  }
+
+  #indexOf(key: string): number {
+    return this.#context.firstIndex + this.#functions.findIndex((f) => f.key === key);
+  }
+
+  /**
+   * (guest address, length) → address in our memory. Traps when the range leaves the guest's memory, by filling a byte
+   * at the address 2³² − 1, so that the trap is the engine's own out-of-bounds trap.
+   */
+  #checkedAddress(): void {
+    const code = new ByteWriter();
+    code.pair(Op.localGet, 0).u8(Op.i64ExtendI32U).pair(Op.localGet, 1).u8(Op.i64ExtendI32U).u8(Op.i64Add);
+    code.pair(Op.memorySize, 0).u8(Op.i32Const).s32(BIAS_WASM_PAGES).u8(Op.i32Sub);
+    code.u8(Op.i64ExtendI32U).pair(Op.i64Const, 16).u8(Op.i64Shl);
+    code.u8(Op.i64GtU).pair(Op.if, 0x40);
+    code.pair(Op.i32Const, 0x7f).pair(Op.i32Const, 0).pair(Op.i32Const, 2);
+    this.#bulk(code, Op.memoryFill, 0);
+    code.u8(Op.end);
+    code
+      .pair(Op.localGet, 0)
+      .u8(Op.i32Const)
+      .s32(BIAS_WASM_PAGES * 65536)
+      .u8(Op.i32Add);
+    this.#add(RuntimeKey.checkedAddress, runtimeTypes.i32x2ToI32, code);
+  }
+
+  /** (guest address, length, unused): marks the pages of a range that was checked before. */
+  #markPages(): void {
+    const code = new ByteWriter();
+    if (this.#context.tracking === 'software') {
+      code.pair(Op.localGet, 1).pair(Op.if, 0x40);
+      code.pair(Op.localGet, 0).pair(Op.i32Const, PAGE_SHIFT).u8(Op.i32ShrU).pair(Op.localTee, 2);
+      code.u8(Op.i32Const).s32(controlRegion.pageStates).u8(Op.i32Add);
+      code.pair(Op.i32Const, PageState.dirty);
+      code.pair(Op.localGet, 0).pair(Op.localGet, 1).u8(Op.i32Add).pair(Op.i32Const, 1).u8(Op.i32Sub);
+      code.pair(Op.i32Const, PAGE_SHIFT).u8(Op.i32ShrU);
+      code.pair(Op.localGet, 2).u8(Op.i32Sub).pair(Op.i32Const, 1).u8(Op.i32Add);
+      this.#bulk(code, Op.memoryFill, 0);
+      code.u8(Op.end);
+    }
+    this.#add(RuntimeKey.markPages, runtimeTypes.i32x3, code);
+  }
+
+  #size(): void {
+    const code = new ByteWriter();
+    code.pair(Op.memorySize, 0).u8(Op.i32Const).s32(BIAS_WASM_PAGES).u8(Op.i32Sub);
+    this.#add(String(Op.memorySize), runtimeTypes.toI32, code);
+  }
+
+  #grow(): void {
+    const code = new ByteWriter();
+    code.pair(Op.localGet, 0).pair(Op.memoryGrow, 0).pair(Op.localTee, 0).pair(Op.i32Const, 0x7f).u8(Op.i32Eq);
+    code.pair(Op.if, I).pair(Op.i32Const, 0x7f).u8(Op.else);
+    code.pair(Op.localGet, 0).u8(Op.i32Const).s32(BIAS_WASM_PAGES).u8(Op.i32Sub).u8(Op.end);
+    this.#add(String(Op.memoryGrow), runtimeTypes.i32ToI32, code);
+  }
+
+  #callChecked(code: ByteWriter, addressLocal: number, lengthLocal: number): void {
+    code.pair(Op.localGet, addressLocal).pair(Op.localGet, lengthLocal);
+    code.u8(Op.call).u32(this.#indexOf(RuntimeKey.checkedAddress));
+  }
+
+  #callMark(code: ByteWriter, addressLocal: number, lengthLocal: number): void {
+    code.pair(Op.localGet, addressLocal).pair(Op.localGet, lengthLocal).pair(Op.i32Const, 0);
+    code.u8(Op.call).u32(this.#indexOf(RuntimeKey.markPages));
+  }
+
+  #bulk(code: ByteWriter, op: number, immediate: number, immediate2?: number): void {
+    code
+      .u8(0xfc)
+      .u32(op - PREFIX_MISC)
+      .u32(immediate);
+    if (immediate2 !== undefined) code.u32(immediate2);
+  }
+
+  #fill(): void {
+    const code = new ByteWriter();
+    this.#callChecked(code, 0, 2);
+    code.pair(Op.localGet, 1).pair(Op.localGet, 2);
+    this.#bulk(code, Op.memoryFill, 0);
+    this.#callMark(code, 0, 2);
+    this.#add(String(Op.memoryFill), runtimeTypes.i32x3, code);
+  }
+
+  #copy(): void {
+    const code = new ByteWriter();
+    this.#callChecked(code, 0, 2);
+    this.#callChecked(code, 1, 2);
+    code.pair(Op.localGet, 2);
+    this.#bulk(code, Op.memoryCopy, 0, 0);
+    this.#callMark(code, 0, 2);
+    this.#add(String(Op.memoryCopy), runtimeTypes.i32x3, code);
+  }
+
+  #memoryInit(segment: number): void {
+    const code = new ByteWriter();
+    this.#callChecked(code, 0, 2);
+    code.pair(Op.localGet, 1).pair(Op.localGet, 2);
+    this.#bulk(code, Op.memoryInit, segment, 0);
+    this.#callMark(code, 0, 2);
+    this.#add(runtimeKey(Op.memoryInit, segment, 0), runtimeTypes.i32x3, code);
+  }
+
+  #drop(op: number, segment: number): void {
+    const code = new ByteWriter();
+    this.#bulk(code, op, segment);
+    const half = op === Op.elemDrop ? controlRegion.droppedSegmentsBytes / 2 : 0;
+    code.pair(Op.i32Const, 0).pair(Op.i32Const, 1);
+    code.pair(Op.i32Store8, 0).u32(controlRegion.droppedSegments + half + segment);
+    this.#add(runtimeKey(op, segment, 0), runtimeTypes.nothing, code);
+  }
+
+  #tableInit(segment: number, table: number): void {
+    const code = new ByteWriter();
+    code.pair(Op.localGet, 0).pair(Op.localGet, 1).pair(Op.localGet, 2);
+    this.#bulk(code, Op.tableInit, segment, table);
+    this.#add(runtimeKey(Op.tableInit, segment, table), runtimeTypes.i32x3, code);
+  }
+
+  /** (reference) → its index in the table; the table doubles when it is full. */
+  #saveReference(key: string, type: FunctionType, table: number): void {
+    const count = controlRegion.savedReferenceCount;
+    const code = new ByteWriter();
+    code.pair(Op.i32Const, 0).pair(Op.i32Load, 2).u32(count).pair(Op.localTee, 1);
+    code
+      .u8(0xfc)
+      .u32(Op.tableSize - PREFIX_MISC)
+      .u32(table)
+      .u8(0x4f /* i32.ge_u */)
+      .pair(Op.if, 0x40);
+    code.pair(Op.refNull, type.params[0]);
+    code
+      .u8(0xfc)
+      .u32(Op.tableSize - PREFIX_MISC)
+      .u32(table);
+    code
+      .u8(0xfc)
+      .u32(Op.tableGrow - PREFIX_MISC)
+      .u32(table);
+    code.pair(Op.i32Const, 0x7f).u8(Op.i32Eq).pair(Op.if, 0x40).u8(Op.unreachable).u8(Op.end).u8(Op.end);
+    code.pair(Op.localGet, 1).pair(Op.localGet, 0).u8(Op.tableSet).u32(table);
+    code.pair(Op.i32Const, 0).pair(Op.localGet, 1).pair(Op.i32Const, 1).u8(Op.i32Add);
+    code.pair(Op.i32Store, 2).u32(count);
+    code.pair(Op.localGet, 1);
+    this.#add(key, type, code, [[1, I]]);
+  }
+
+  /** Mutable globals of number and vector type, a 16-byte cell each in order of index. */
+  #globals(key: string, save: boolean): void {
+    const code = new ByteWriter();
+    let cell = controlRegion.globals;
+    this.#context.module.globals.forEach(({ type, mutable }, index) => {
+      if (!mutable || isReferenceType(type)) return;
+      code.pair(Op.i32Const, 0);
+      if (save) code.u8(Op.globalGet).u32(index);
+      emitCellAccess(code, type, save, cell);
+      if (!save) code.u8(Op.globalSet).u32(index);
+      cell += 16;
+    });
+    this.#add(key, runtimeTypes.nothing, code);
+  }
+
+  #initialise(): void {
+    const { module } = this.#context;
+    const code = new ByteWriter();
+    module.data.forEach((segment, index) => {
+      if (segment.offset === undefined) return;
+      const length = segment.bytes.end - segment.bytes.start;
+      code.raw(module.bytes, segment.offset.start, segment.offset.end).pair(Op.localTee, 0);
+      code.u8(Op.i32Const).s32(length).u8(Op.call).u32(this.#indexOf(RuntimeKey.checkedAddress));
+      code.pair(Op.i32Const, 0).u8(Op.i32Const).s32(length);
+      this.#bulk(code, Op.memoryInit, index, 0);
+      this.#bulk(code, Op.dataDrop, index);
+      code.pair(Op.localGet, 0).u8(Op.i32Const).s32(length).pair(Op.i32Const, 0);
+      code.u8(Op.call).u32(this.#indexOf(RuntimeKey.markPages));
+    });
+    this.#add(RuntimeKey.initialise, runtimeTypes.nothing, code, [[1, I]]);
+  }
+}
+
+function emitCellAccess(code: ByteWriter, type: number, store: boolean, address: number): void {
+  switch (type) {
+    case ValueType.i64:
+      code.pair(store ? Op.i64Store : Op.i64Load, 3);
+      break;
+    case ValueType.f32:
+      code.pair(store ? Op.f32Store : Op.f32Load, 2);
+      break;
+    case ValueType.f64:
+      code.pair(store ? Op.f64Store : Op.f64Load, 3);
+      break;
+    case ValueType.v128:
+      code.pair(0xfd, (store ? Op.v128Store : Op.v128Load) - PREFIX_SIMD).u8(4);
+      break;
+    default:
+      code.pair(store ? Op.i32Store : Op.i32Load, 2);
+  }
+  code.u32(address);
+}

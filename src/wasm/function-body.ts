@@ -1,0 +1,397 @@
+import { UnsupportedModuleError } from '../error/errors.ts';
+import { ByteReader } from './byte-reader.ts';
+import { type Module, functionType } from './module.ts';
+import {
+  Immediate,
+  Op,
+  PREFIX_ATOMIC,
+  PREFIX_MISC,
+  PREFIX_SIMD,
+  VARIES,
+  immediateOf,
+  popsOf,
+  pushOf,
+} from './opcode.ts';
+import { type FunctionType, ValueType } from './value-type.ts';
+
+/**
+ * Decodes one function body of a *valid* module into columns, with the operand stack's types at every instruction.
+ *
+ * Instruction i is a row of `op`, `start`, `end` (byte range in the module), `immediate`, `immediate2`, `partner`,
+ * `labelDepth` and `stack`. Instructions that cannot be reached are left out, so that rows always have a known stack.
+ *
+ * The operand stack is a chain of nodes shared between instructions: a node is one value, with its type, its height
+ * (1 for the bottom value) and the node below it; node 0 is the empty stack. A snapshot of the whole stack at any
+ * instruction is therefore one number.
+ *
+ * One decoder serves all functions of a module in turn: the columns are overwritten by the next `decode`.
+ */
+export class BodyDecoder {
+  readonly module: Module;
+
+  functionIndex = 0;
+  type: FunctionType = { params: new Uint8Array(0), results: new Uint8Array(0) };
+  /** Types of parameters and declared locals. */
+  localTypes = new Uint8Array(64);
+  localCount = 0;
+
+  count = 0;
+  op = new Uint16Array(0);
+  start = new Uint32Array(0);
+  end = new Uint32Array(0);
+  /** First immediate: index, label, block type (s33), memory offset; for `br_table` where its labels start in `labels`. */
+  immediate = new Float64Array(0);
+  /** Second immediate: table index, alignment of an access, number of labels of a `br_table` without the default. */
+  immediate2 = new Uint32Array(0);
+  /** For a block, loop, if: its end; for an else: its if; for an end: its opener, −1 for the function's end. */
+  partner = new Int32Array(0);
+  /** For an if: its else, or −1. */
+  elseOf = new Int32Array(0);
+  /** Number of labels around an instruction, the function's own included: the opener of a block counts outside it. */
+  labelDepth = new Uint32Array(0);
+  /** Operand stack before the instruction; `stack[count]` is the stack at the end. */
+  stack = new Int32Array(0);
+
+  /** The first stack node that the instruction made: its results are `[firstNode[i], firstNode[i + 1])`. */
+  firstNode = new Int32Array(0);
+
+  nodeCount = 1;
+  nodeType = new Uint8Array(1024);
+  nodeBelow = new Int32Array(1024);
+  nodeHeight = new Int32Array(1024);
+
+  labels: number[] = [];
+
+  readonly #inline = new Map<number, FunctionType>();
+  // The control stack, one row per open label; row 0 is the function.
+  #controlOpener = new Int32Array(64);
+  /** Stack below the block's parameters. */
+  #controlBase = new Int32Array(64);
+  /** Stack with the parameters, as an else finds it. */
+  #controlEntry = new Int32Array(64);
+  #controlDepth = 0;
+
+  constructor(module: Module) {
+    this.module = module;
+    this.#inline.set(-64, { params: new Uint8Array(0), results: new Uint8Array(0) });
+  }
+
+  /** Parameters and results of a block, loop or if at row `i`. */
+  blockType(i: number): FunctionType {
+    const code = this.immediate[i];
+    if (code >= 0) return this.module.types[code];
+    let type = this.#inline.get(code);
+    if (type === undefined) {
+      type = { params: new Uint8Array(0), results: Uint8Array.of(code + 128) };
+      this.#inline.set(code, type);
+    }
+    return type;
+  }
+
+  /** The type of the function that a call instruction at row `i` calls. */
+  calleeType(i: number): FunctionType {
+    const op = this.op[i];
+    return op === Op.call || op === Op.returnCall
+      ? functionType(this.module, this.immediate[i])
+      : this.module.types[this.immediate[i]];
+  }
+
+  decode(functionIndex: number): void {
+    const module = this.module;
+    this.functionIndex = functionIndex;
+    this.type = functionType(module, functionIndex);
+    const defined = functionIndex - module.importedFunctionCount;
+    const reader = new ByteReader(module.bytes, module.bodies[2 * defined], module.bodies[2 * defined + 1]);
+    this.#reserve(reader.end - reader.position + 2);
+    this.#readLocals(reader);
+    this.labels.length = 0;
+    this.nodeCount = 1;
+    this.count = 0;
+    this.#controlDepth = 0;
+    this.#pushControl(-1, 0, 0);
+    this.#readInstructions(reader);
+  }
+
+  #readLocals(reader: ByteReader): void {
+    const params = this.type.params;
+    let count = params.length;
+    const declarations = reader.u32();
+    const after = reader.position;
+    for (let i = 0; i < declarations; i++) {
+      count += reader.u32();
+      reader.u8();
+    }
+    if (this.localTypes.length < count) this.localTypes = new Uint8Array(count * 2);
+    this.localTypes.set(params);
+    reader.position = after;
+    let next = params.length;
+    for (let i = 0; i < declarations; i++) {
+      const repeat = reader.u32();
+      const type = reader.u8();
+      this.localTypes.fill(type, next, next + repeat);
+      next += repeat;
+    }
+    this.localCount = count;
+  }
+
+  #readInstructions(reader: ByteReader): void {
+    let stack = 0;
+    let unreachable = false;
+    let deadDepth = 0;
+    while (reader.position < reader.end) {
+      const i = this.count;
+      const at = reader.position;
+      let op = reader.u8();
+      if (op >= 0xfb) op = this.#prefixed(op, at, reader);
+      const kind = immediateOf[op];
+      if (kind === Immediate.unknown) this.#unknownOpcode(op, at);
+      this.op[i] = op;
+      this.start[i] = at;
+      this.#readImmediates(reader, i, op, kind, at);
+      this.end[i] = reader.position;
+      if (unreachable) {
+        if (op === Op.block || op === Op.loop || op === Op.if) deadDepth++;
+        else if (op === Op.end && deadDepth > 0) {
+          deadDepth--;
+          continue;
+        }
+        if (deadDepth > 0 || (op !== Op.end && op !== Op.else)) continue;
+      }
+      this.labelDepth[i] = this.#controlDepth;
+      this.stack[i] = stack;
+      this.firstNode[i] = this.nodeCount;
+      this.count = i + 1;
+      switch (op) {
+        case Op.block:
+        case Op.loop:
+        case Op.if:
+          stack = this.#open(i, op, stack);
+          break;
+        case Op.else: {
+          const control = this.#controlDepth - 1;
+          this.partner[i] = this.#controlOpener[control];
+          this.elseOf[this.#controlOpener[control]] = i;
+          stack = this.#controlEntry[control];
+          unreachable = false;
+          break;
+        }
+        case Op.end: {
+          const control = --this.#controlDepth;
+          const opener = this.#controlOpener[control];
+          this.partner[i] = opener;
+          const results = opener < 0 ? this.type.results : this.blockType(opener).results;
+          if (opener >= 0) this.partner[opener] = i;
+          stack = this.#pushAll(this.#controlBase[control], results);
+          unreachable = false;
+          break;
+        }
+        case Op.unreachable:
+        case Op.br:
+        case Op.brTable:
+        case Op.return:
+        case Op.returnCall:
+        case Op.returnCallIndirect:
+          unreachable = true;
+          break;
+        default:
+          stack = this.#apply(i, op, stack);
+      }
+    }
+    this.stack[this.count] = stack;
+    this.firstNode[this.count] = this.nodeCount;
+  }
+
+  #prefixed(prefix: number, at: number, reader: ByteReader): number {
+    const sub = reader.u32();
+    if (prefix === 0xfc && sub < 0x100) return PREFIX_MISC + sub;
+    if (prefix === 0xfd && sub < 0x200) return PREFIX_SIMD + sub;
+    if (prefix === 0xfe && sub < 0x100) return PREFIX_ATOMIC + sub;
+    return this.#unknownOpcode(prefix, at, sub);
+  }
+
+  #unknownOpcode(op: number, at: number, sub?: number): never {
+    let feature = `opcode 0x${op.toString(16)}${sub === undefined ? '' : ` 0x${sub.toString(16)}`}, which it does not know,`;
+    if (op >= PREFIX_ATOMIC && op < PREFIX_ATOMIC + 0x100) feature = 'atomic instructions (threads)';
+    else if (
+      op === 0x06 ||
+      op === 0x07 ||
+      op === 0x08 ||
+      op === 0x09 ||
+      op === 0x0a ||
+      op === 0x18 ||
+      op === 0x19 ||
+      op === 0x1f
+    )
+      feature = 'exceptions';
+    else if (op === 0xfb || op === 0x14 || op === 0x15 || (op >= 0xd3 && op <= 0xd6))
+      feature = 'instructions of the garbage-collection or typed function reference proposal';
+    throw new UnsupportedModuleError(feature, 'code', at);
+  }
+
+  #readImmediates(reader: ByteReader, i: number, op: number, kind: number, at: number): void {
+    switch (kind) {
+      case Immediate.none:
+        return;
+      case Immediate.index:
+        this.immediate[i] = reader.u32();
+        return;
+      case Immediate.block:
+        this.immediate[i] = reader.s33();
+        this.elseOf[i] = -1;
+        return;
+      case Immediate.indexPair:
+        this.immediate[i] = reader.u32();
+        this.immediate2[i] = reader.u32();
+        return;
+      case Immediate.memory:
+      case Immediate.memoryLane:
+        this.immediate2[i] = reader.u32();
+        if (this.immediate2[i] & 0x40) throw new UnsupportedModuleError('several memories', 'code', at);
+        this.immediate[i] = reader.u32();
+        if (kind === Immediate.memoryLane) reader.u8();
+        return;
+      case Immediate.leb:
+        reader.skipLeb();
+        return;
+      case Immediate.bytes4:
+        reader.skip(4);
+        return;
+      case Immediate.bytes8:
+        reader.skip(8);
+        return;
+      case Immediate.bytes16:
+        reader.skip(16);
+        return;
+      case Immediate.lane:
+        reader.skip(1);
+        return;
+      case Immediate.labelTable: {
+        const count = reader.u32();
+        this.immediate[i] = this.labels.length;
+        this.immediate2[i] = count;
+        for (let k = 0; k <= count; k++) this.labels.push(reader.u32());
+        return;
+      }
+      case Immediate.selectTypes:
+        for (let k = reader.u32(); k > 0; k--) this.immediate[i] = reader.u8();
+        return;
+      case Immediate.heapType:
+        this.immediate[i] = reader.s33() & 0x7f;
+        return;
+      default:
+        this.#unknownOpcode(op, at);
+    }
+  }
+
+  #open(i: number, op: number, before: number): number {
+    const type = this.blockType(i);
+    const stack = op === Op.if ? this.nodeBelow[before] : before;
+    const base = this.#below(stack, type.params.length);
+    // A loop's parameters are new values: its back edges bring others.
+    const entry = op === Op.loop ? this.#pushAll(base, type.params) : stack;
+    this.#pushControl(i, base, entry);
+    return entry;
+  }
+
+  #apply(i: number, op: number, stack: number): number {
+    const pops = popsOf[op];
+    if (pops !== VARIES) {
+      for (let k = 0; k < pops; k++) stack = this.nodeBelow[stack];
+      return pushOf[op] === 0 ? stack : this.#push(stack, pushOf[op]);
+    }
+    switch (op) {
+      case Op.localGet:
+        return this.#push(stack, this.localTypes[this.immediate[i]]);
+      case Op.localSet:
+      case Op.globalSet:
+      case Op.brIf:
+        return this.nodeBelow[stack];
+      case Op.localTee:
+        return this.#push(this.nodeBelow[stack], this.localTypes[this.immediate[i]]);
+      case Op.globalGet:
+        return this.#push(stack, this.module.globals[this.immediate[i]].type);
+      case Op.tableGet:
+        return this.#push(this.nodeBelow[stack], this.module.tables[this.immediate[i]].type);
+      case Op.tableSet:
+        return this.#below(stack, 2);
+      case Op.select: {
+        const first = this.#below(stack, 2);
+        return this.#push(this.nodeBelow[first], this.nodeType[first]);
+      }
+      case Op.selectTyped:
+        return this.#push(this.#below(stack, 3), this.immediate[i]);
+      case Op.refNull:
+        return this.#push(stack, this.immediate[i] === 0x6f ? ValueType.externref : ValueType.funcref);
+      case Op.call:
+      case Op.callIndirect: {
+        const type = this.calleeType(i);
+        const pops2 = type.params.length + (op === Op.callIndirect ? 1 : 0);
+        return this.#pushAll(this.#below(stack, pops2), type.results);
+      }
+      default:
+        return this.#unknownOpcode(op, this.start[i]);
+    }
+  }
+
+  #below(stack: number, count: number): number {
+    for (let k = 0; k < count; k++) stack = this.nodeBelow[stack];
+    return stack;
+  }
+
+  #push(below: number, type: number): number {
+    const node = this.nodeCount++;
+    if (node === this.nodeType.length) this.#growNodes();
+    this.nodeType[node] = type;
+    this.nodeBelow[node] = below;
+    this.nodeHeight[node] = this.nodeHeight[below] + 1;
+    return node;
+  }
+
+  #pushAll(below: number, types: Uint8Array): number {
+    let stack = below;
+    for (let k = 0; k < types.length; k++) stack = this.#push(stack, types[k]);
+    return stack;
+  }
+
+  #pushControl(opener: number, base: number, entry: number): void {
+    const row = this.#controlDepth++;
+    if (row === this.#controlOpener.length) {
+      this.#controlOpener = grown(this.#controlOpener);
+      this.#controlBase = grown(this.#controlBase);
+      this.#controlEntry = grown(this.#controlEntry);
+    }
+    this.#controlOpener[row] = opener;
+    this.#controlBase[row] = base;
+    this.#controlEntry[row] = entry;
+  }
+
+  #growNodes(): void {
+    const types = new Uint8Array(this.nodeType.length * 2);
+    types.set(this.nodeType);
+    this.nodeType = types;
+    this.nodeBelow = grown(this.nodeBelow);
+    this.nodeHeight = grown(this.nodeHeight);
+  }
+
+  /** Columns for a body of so many bytes: no body has more instructions than bytes. */
+  #reserve(capacity: number): void {
+    if (this.op.length >= capacity) return;
+    const size = Math.max(capacity, this.op.length * 2, 4096);
+    this.op = new Uint16Array(size);
+    this.start = new Uint32Array(size);
+    this.end = new Uint32Array(size);
+    this.immediate = new Float64Array(size);
+    this.immediate2 = new Uint32Array(size);
+    this.partner = new Int32Array(size);
+    this.elseOf = new Int32Array(size);
+    this.labelDepth = new Uint32Array(size);
+    this.stack = new Int32Array(size);
+    this.firstNode = new Int32Array(size);
+  }
+}
+
+function grown(column: Int32Array): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(column.length * 2);
+  larger.set(column);
+  return larger;
+}
