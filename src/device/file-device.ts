@@ -14,7 +14,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   EMFILE: 'raise the limit of open files',
 };
 
-function storageError(operation: string, path: string, cause: unknown): StorageError {
+/** A failed system call as a StorageError that names the path and says what may help. */
+export function storageError(operation: string, path: string, cause: unknown): StorageError {
   const code = systemErrorCode(cause);
   const reason = cause instanceof Error ? cause.message : String(cause);
   const advice = ADVICE[code];

@@ -1,0 +1,108 @@
+import type { DeviceFile } from '../device/device.ts';
+import { decodeRecord, hex, isFault, type CommitRecord, type RecordFault } from '../format/commit-record.ts';
+import { RECORD_AREA_BYTES, RECORD_UNIT_BYTES, recordAreaOffset } from '../format/paging-format.ts';
+import type { Workbench } from '../format/workbench.ts';
+import { damagedFile, IncompleteCheckpoint, JobImage } from './job-image.ts';
+
+/** What recovery found. */
+export interface Recovery {
+  readonly image: JobImage;
+  /** Undefined: the job has no checkpoint yet. */
+  readonly record: CommitRecord | undefined;
+  readonly state: Uint8Array;
+  /** Set when a checkpoint had been started whose commit did not complete: what was found wrong with it. */
+  readonly rejected: { readonly areaOffsetBytes: number; readonly reason: string } | undefined;
+}
+
+type Area = { readonly offsetBytes: number; readonly content: CommitRecord | RecordFault };
+
+/**
+ * Finds the newest checkpoint whose commit is complete. Reads only.
+ *
+ * The cases (N: the newer record whose own checksum holds, P: the record before it):
+ *
+ * - No record at all, or a torn one beside an empty area: no commit has ever returned.
+ * - N is complete: it stands. The other area holds P, or was torn by the commit after N, or was erased.
+ * - N is incomplete, so its commit did not return, and P stands, whose slots N's commit has not touched. Since a
+ *   damaged N would look the same after its commit *had* returned, and P's slots would then be open to reuse, P is
+ *   taken only when every slot it names is read and agrees.
+ * - N and the other record are strangers: the medium lost the write of a record. N is taken only when every slot agrees.
+ */
+export function recover(file: DeviceFile, bench: Workbench): Recovery {
+  const areas = [readArea(file, bench, 0), readArea(file, bench, 1)];
+  const [newest, other] = isNewer(areas[1], areas[0]) ? [areas[1], areas[0]] : areas;
+  const record = newest.content;
+  if (isFault(record)) return withoutCheckpoint(file, bench, areas);
+  const beside = other.content;
+  const { previousGeneration, previousChecksum } = record.fields;
+  const isPair = isFault(beside) || isPrevious(beside, record);
+  const image = new JobImage(file, bench);
+  try {
+    const state = image.load(file, record, !isPair);
+    return { image, record, state, rejected: isFault(beside) ? tornArea(other) : undefined };
+  } catch (error) {
+    if (!(error instanceof IncompleteCheckpoint)) throw error;
+    const rejected = { areaOffsetBytes: newest.offsetBytes, reason: error.damage.message };
+    if (!isFault(beside)) {
+      const previousImage = new JobImage(file, bench);
+      const state = previousImage.load(file, beside, true);
+      return { image: previousImage, record: beside, state, rejected };
+    }
+    if (previousGeneration === 0 && beside.kind === 'empty')
+      return { image: new JobImage(file, bench), record: undefined, state: new Uint8Array(0), rejected };
+    throw damagedFile(
+      file.path,
+      other.offsetBytes,
+      'the record before an incomplete checkpoint',
+      `generation ${previousGeneration}, checksum ${hex(previousChecksum)}`,
+      describeFault(beside),
+    );
+  }
+}
+
+/** Makes an area hold no record, so that later writes cannot complete a checkpoint that was rejected. Not synced. */
+export function eraseRecord(file: DeviceFile, areaOffsetBytes: number): void {
+  file.write(new Uint8Array(RECORD_UNIT_BYTES), areaOffsetBytes);
+}
+
+function readArea(file: DeviceFile, bench: Workbench, generation: number): Area {
+  const offsetBytes = recordAreaOffset(generation);
+  const room = bench.record.subarray(0, RECORD_AREA_BYTES);
+  const content = decodeRecord(bench, file.readInto(room, offsetBytes));
+  if (!isFault(content) && recordAreaOffset(content.fields.generation) !== offsetBytes) {
+    const found = `generation ${content.fields.generation}`;
+    return { offsetBytes, content: { kind: 'torn', field: 'generation', expected: 'one of this area', found } };
+  }
+  return { offsetBytes, content };
+}
+
+function isNewer(a: Area, b: Area): boolean {
+  if (isFault(a.content)) return false;
+  return isFault(b.content) || a.content.fields.generation > b.content.fields.generation;
+}
+
+function isPrevious(previous: CommitRecord, record: CommitRecord): boolean {
+  const { generation, checksum } = previous.fields;
+  return record.fields.previousGeneration === generation && record.fields.previousChecksum === checksum;
+}
+
+function withoutCheckpoint(file: DeviceFile, bench: Workbench, areas: readonly Area[]): Recovery {
+  const torn = areas.filter((area) => isFault(area.content) && area.content.kind === 'torn');
+  if (torn.length === 2) {
+    const [{ offsetBytes, content }] = torn;
+    if (isFault(content) && content.kind === 'torn')
+      throw damagedFile(file.path, offsetBytes, `${content.field} of both records`, content.expected, content.found);
+  }
+  const rejected = torn.length === 0 ? undefined : tornArea(torn[0]);
+  return { image: new JobImage(file, bench), record: undefined, state: new Uint8Array(0), rejected };
+}
+
+function tornArea(area: Area): Recovery['rejected'] {
+  if (!isFault(area.content) || area.content.kind === 'empty') return undefined;
+  return { areaOffsetBytes: area.offsetBytes, reason: `its record is torn: ${describeFault(area.content)}` };
+}
+
+function describeFault(fault: RecordFault): string {
+  if (fault.kind === 'empty') return 'no record';
+  return `a record whose ${fault.field} is ${fault.found} instead of ${fault.expected}`;
+}

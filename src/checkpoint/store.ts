@@ -1,0 +1,409 @@
+/**
+ * The durable store of a job: its identity, its program, and its checkpoints in the paging file.
+ *
+ * Life of a store, each arrow a method:
+ *
+ *   create ─┐
+ *           ├─► open ──attach──► attached ──loadPages──► loaded ◄──commit──┐
+ *   open ───┘                       └───────────commit────►│ ──────────────┘
+ *                                                          └─ a write or sync fails ─► failed: every commit refuses
+ *
+ * A commit: the dirty pages go to slots that no durable checkpoint needs, then what changed of the map, then the
+ * record, all unordered and unsynced; then one barrier. When it has returned the checkpoint is durable, the working
+ * set is frozen and the shadow set is released. The invariants (1) to (5) stand at the head of `pager/page-map.ts`;
+ * the store's part of them is that nothing is released before the barrier.
+ *
+ * Correctness by cases, for a failure at any moment:
+ *
+ * - Before any of this commit's writes: the previous checkpoint stands, untouched.
+ * - Some but not all writes of the commit reached the medium, in any order, torn anywhere: they touched only slots
+ *   that the previous checkpoint does not name, and the record area that does not hold its record. The new record
+ *   is torn, or a slot of its generation disagrees with its checksum, or all are there and the checkpoint is complete.
+ * - The barrier has returned: all are there.
+ * - The process dies and the system lives: the next opening may find a complete checkpoint that is not yet durable. It
+ *   syncs before it lets anything be overwritten.
+ * - A rejected record could be completed by later writes of the same contents to the same slots: so it is erased, with
+ *   the same sync, before anything else is written.
+ */
+import type { Device, DeviceFile } from '../device/device.ts';
+import { assert, StorageError } from '../error/errors.ts';
+import { encodeRecord } from '../format/commit-record.ts';
+import { programDigest, type JobFile, type JobIdentity } from '../format/job-format.ts';
+import { instantiateKernels } from '../format/page-kernels.ts';
+import {
+  ENTRY_WORDS,
+  FIRST_FREE_SLOT,
+  INLINE_STATE_BYTES_MAX,
+  RECORD_UNIT_BYTES,
+  recordAreaOffset,
+  SLOT_BYTES,
+  type RecordFields,
+} from '../format/paging-format.ts';
+import { Workbench } from '../format/workbench.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import { SoftwareTracker, type DirtyTracker } from '../pager/dirty-tracker.ts';
+import { PAGE_IN_PAGES_MAX, PageTransfer } from '../pager/page-transfer.ts';
+import { SlotRuns } from '../pager/slot-runs.ts';
+import {
+  checkPagingHeader,
+  createJob,
+  discardJob,
+  kindOfDirectory,
+  notAJob,
+  PAGING_NAME,
+  readJob,
+  readProgram,
+} from './job-directory.ts';
+import { checksumOfWords, damagedFile, type JobImage } from './job-image.ts';
+import { eraseRecord, recover } from './recovery.ts';
+
+/** A committed checkpoint. */
+export interface Checkpoint {
+  /** Numbers the checkpoints of a job from 1 on. */
+  readonly generation: number;
+  /** When it was committed, in milliseconds since 1970 UTC. */
+  readonly timeMs: number;
+  readonly trigger: string;
+  /** The guest's memory size in pages of 4096 bytes. */
+  readonly guestPageCount: number;
+  readonly dirtyPages: number;
+  readonly pagesWritten: number;
+  /** The machine state: the very array that was given to `commit`, or what was read when the job was opened. */
+  readonly state: Uint8Array;
+}
+
+export interface CheckpointRequest {
+  readonly state: Uint8Array;
+  /** Why the checkpoint is taken; at most 24 bytes in UTF-8. */
+  readonly trigger: string;
+}
+
+/** What a checkpoint cost. */
+export interface CheckpointStats {
+  readonly generation: number;
+  readonly trigger: string;
+  /** Pages written since the last checkpoint; at the first one, all pages of the guest. */
+  readonly dirtyPages: number;
+  /** Those of them that were in memory, which is what the checkpoint had to look at. */
+  readonly residentDirtyPages: number;
+  readonly pagesWritten: number;
+  readonly pagesRead: number;
+  readonly zeroPages: number;
+  /** Bytes given to the system to write: pages, map, machine state and record. */
+  readonly bytesWritten: number;
+  /** Time the guest stood still, as far as the store knows. */
+  readonly pauseMs: number;
+  /** Time until the checkpoint was durable. */
+  readonly commitMs: number;
+}
+
+/** Slots of the paging file by what they hold. `total` is all of them, reserved ones included. */
+export interface SlotCounts {
+  readonly total: number;
+  readonly reserved: number;
+  readonly working: number;
+  readonly shadow: number;
+  /** Leaves and directories of the page map. */
+  readonly map: number;
+  readonly delta: number;
+  readonly state: number;
+  readonly free: number;
+}
+
+/** What `attach` makes, for one guest memory. */
+interface Attachment {
+  readonly memory: GuestMemory;
+  readonly tracker: DirtyTracker;
+  readonly transfer: PageTransfer;
+}
+
+export class Store {
+  readonly identity: JobIdentity;
+  /** Why an unfinished checkpoint was left aside when the job was opened; undefined when there was none. */
+  readonly rejectedCheckpoint: string | undefined;
+  readonly #device: Device;
+  readonly #job: JobFile;
+  readonly #file: DeviceFile;
+  readonly #bench: Workbench;
+  readonly #image: JobImage;
+  readonly #readOnly: boolean;
+  #latest: Checkpoint | undefined;
+  #latestFields: RecordFields | undefined;
+  #attachment: Attachment | undefined;
+  #failure: unknown;
+
+  private constructor(device: Device, bench: Workbench, readOnly: boolean) {
+    this.#device = device;
+    this.#bench = bench;
+    this.#readOnly = readOnly;
+    this.#job = readJob(device, bench);
+    this.identity = this.#job.identity;
+    let file = device.openFile(PAGING_NAME, 'read');
+    try {
+      checkPagingHeader(file, this.#job, bench);
+      const { image, record, state, rejected } = recover(file, bench);
+      this.#image = image;
+      this.#latestFields = record?.fields;
+      this.#latest = record === undefined ? undefined : checkpointOf(record.fields, state);
+      this.rejectedCheckpoint = rejected?.reason;
+      if (!readOnly) {
+        file.close();
+        file = device.openFile(PAGING_NAME, 'write');
+        image.slots.growFile = (slotCount) => file.truncate(slotCount * SLOT_BYTES);
+        if (rejected !== undefined) eraseRecord(file, rejected.areaOffsetBytes);
+        file.sync();
+      }
+      this.#file = file;
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  /** Makes a job in a directory that is empty or holds the remains of an unfinished creation, and opens it. */
+  static create(device: Device, identity: JobIdentity, program: Uint8Array): Store {
+    assert(identity.digest === programDigest(program), 'the identity is that of another program');
+    const kind = kindOfDirectory(device.list());
+    if (kind === 'other') throw notAJob(device.path);
+    assert(kind === 'none', `${device.path} holds a job already`);
+    const bench = Workbench.ofThread();
+    createJob(device, identity, program, bench);
+    return new Store(device, bench, false);
+  }
+
+  /**
+   * Opens a job and finds its newest checkpoint. Without `readOnly` the caller holds the job's lock.
+   * @throws UsageError `job-not-found`, `job-not-a-job`, `job-newer-format`; CorruptionError; StorageError.
+   */
+  static open(device: Device, options: { readonly readOnly?: boolean } = {}): Store {
+    return new Store(device, Workbench.ofThread(), options.readOnly ?? false);
+  }
+
+  /** Whether the directory holds a job; false for an empty one and for the remains of an unfinished creation. */
+  static exists(device: Device): boolean {
+    return kindOfDirectory(device.list()) === 'job';
+  }
+
+  /** Gives a job up, durably; `create` may then make another one in its place. The caller holds the lock. */
+  static discard(device: Device): void {
+    discardJob(device);
+  }
+
+  /** The newest committed checkpoint; undefined before the first. */
+  get latest(): Checkpoint | undefined {
+    return this.#latest;
+  }
+
+  /** The original program, its digest checked. */
+  readProgram(): Uint8Array {
+    return readProgram(this.#device, this.#job);
+  }
+
+  /** Connects the store with the guest's memory, which the machine has given its size. */
+  attach(memory: GuestMemory): void {
+    assert(this.#attachment === undefined, 'the store is attached already');
+    const kernels = instantiateKernels(memory.memory);
+    const { map, slots } = this.#image;
+    this.#attachment = {
+      memory,
+      tracker: new SoftwareTracker(memory, kernels),
+      transfer: new PageTransfer(memory, kernels, this.#file, map, slots),
+    };
+  }
+
+  /**
+   * Reads all pages of the newest checkpoint into the guest's memory, which holds zeros and is as large as the
+   * checkpoint says, and starts dirty tracking from there.
+   */
+  loadPages(): void {
+    const { memory, tracker, transfer } = this.#attached();
+    const { map, slots } = this.#image;
+    assert(memory.pageCount === map.pageCount, `memory of ${memory.pageCount} pages for ${map.pageCount}`);
+    const { entries } = map;
+    const loaded = new Uint32Array(map.workingCount);
+    let loadedCount = 0;
+    const runs = new SlotRuns(map, slots.slotCount, PAGE_IN_PAGES_MAX);
+    while (runs.next()) {
+      const checksums = transfer.pageIn(runs.pages, runs.count, runs.slot);
+      for (let i = 0; i < runs.count; i++) {
+        const at = runs.pages[i] * ENTRY_WORDS;
+        const low = checksums?.[2 * i];
+        const high = checksums?.[2 * i + 1];
+        if (low !== entries[at + 2] || high !== entries[at + 3]) {
+          const found = low === undefined || high === undefined ? 'beyond the end' : checksumOfWords(low, high);
+          const expected = checksumOfWords(entries[at + 2], entries[at + 3]);
+          const what = `checksum of page ${runs.pages[i]}`;
+          throw damagedFile(this.#file.path, entries[at] * SLOT_BYTES, what, expected, found);
+        }
+        loaded[loadedCount++] = runs.pages[i];
+      }
+    }
+    tracker.rearm(map.pageCount, loaded, loadedCount);
+  }
+
+  /**
+   * Takes a checkpoint of the stopped guest: writes its dirty pages and the machine state, and returns when they
+   * are durable. The first checkpoint of a job writes all pages.
+   * @throws StorageError: nothing was committed, the last checkpoint stands, and so will every later call.
+   */
+  commit(request: CheckpointRequest): CheckpointStats {
+    assert(!this.#readOnly, 'the store was opened for reading');
+    if (this.#failure !== undefined) {
+      throw new StorageError(
+        `no checkpoint can be taken after a failed write to ${this.#file.path}; run the job again from its last one`,
+        { path: this.#file.path },
+        this.#failure,
+      );
+    }
+    const generation = (this.#latestFields?.generation ?? 0) + 1;
+    try {
+      return this.#commit(request, generation);
+    } catch (error) {
+      this.#failure = error;
+      this.#withdraw(generation);
+      throw error;
+    }
+  }
+
+  slotCounts(): SlotCounts {
+    const { slots, map, tree, stateRun } = this.#image;
+    return {
+      total: slots.slotCount,
+      reserved: FIRST_FREE_SLOT,
+      working: map.workingCount,
+      shadow: map.shadowCount,
+      map: tree.mapSlotCount,
+      delta: tree.deltaPageCount,
+      state: stateRun?.slotCount ?? 0,
+      free: slots.slotCount - slots.usedCount,
+    };
+  }
+
+  /** Asserts the invariants of the page map, the tree and the slots between two commits; costs a walk over all pages. */
+  assertInvariants(): void {
+    const { map, tree } = this.#image;
+    map.assertInvariants();
+    tree.assertInvariants();
+    const { total, reserved, working, shadow, map: mapSlots, delta, state, free } = this.slotCounts();
+    const known = reserved + working + shadow + mapSlots + delta + state + free;
+    assert(known === total, `(2) ${total - known} slots are in use and nobody names them`);
+    assert(map.committedGeneration === (this.#latest?.generation ?? 0), '(3) the frozen generation is not the latest');
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+
+  #attached(): Attachment {
+    assert(this.#attachment !== undefined, 'the store is not attached to a memory');
+    return this.#attachment;
+  }
+
+  #commit(request: CheckpointRequest, generation: number): CheckpointStats {
+    const startMs = performance.now();
+    const { memory, tracker, transfer } = this.#attached();
+    const { map, tree, slots } = this.#image;
+    const { pageCount } = memory;
+    map.grow(pageCount);
+    slots.startSearch();
+    const softLimit = softSlotLimit(pageCount);
+    const isFirst = this.#latest === undefined;
+    const dirtyPages = isFirst ? pageCount : tracker.collect(pageCount);
+    const dirty = isFirst ? allPages(pageCount) : tracker.pages;
+
+    const { pagesWritten, zeroPages } = transfer.pageOut(dirty, dirtyPages, generation, softLimit);
+    const mapBytes = tree.write(this.#file, generation, softLimit);
+    const stateRun = this.#writeState(request.state);
+    const fields = encodeRecord(
+      {
+        fields: {
+          generation,
+          timeMs: Date.now(),
+          previousGeneration: this.#latestFields?.generation ?? 0,
+          previousChecksum: this.#latestFields?.checksum ?? 0n,
+          guestPageCount: pageCount,
+          trigger: request.trigger,
+          dirtyPages,
+          pagesWritten,
+          stateBytes: request.state.length,
+          stateSlot: stateRun?.slot ?? 0,
+          stateChecksum: this.#bench.checksumOf(request.state),
+        },
+        root: tree.root,
+        deltaPages: tree.deltaPages,
+        deltas: tree.deltas(),
+        inlineState: stateRun === undefined ? request.state : undefined,
+      },
+      this.#bench,
+    );
+    const recordBytes = Math.ceil(fields.recordBytes / RECORD_UNIT_BYTES) * RECORD_UNIT_BYTES;
+    this.#bench.record.fill(0, fields.recordBytes, recordBytes);
+    this.#file.write(this.#bench.record.subarray(0, recordBytes), recordAreaOffset(generation));
+    this.#file.sync();
+
+    map.commit(generation);
+    tree.committed();
+    this.#replaceState(stateRun);
+    this.#latestFields = fields;
+    this.#latest = checkpointOf(fields, request.state);
+    tracker.rearm(pageCount, dirty, dirtyPages);
+    const commitMs = performance.now() - startMs;
+    const stateSlotBytes = stateRun === undefined ? 0 : request.state.length;
+    return {
+      generation,
+      trigger: request.trigger,
+      dirtyPages,
+      residentDirtyPages: dirtyPages,
+      pagesWritten,
+      pagesRead: 0,
+      zeroPages,
+      bytesWritten: pagesWritten * SLOT_BYTES + mapBytes + stateSlotBytes + recordBytes,
+      pauseMs: commitMs,
+      commitMs,
+    };
+  }
+
+  /** Writes a state that is too long for the record to a run of slots; undefined: it goes into the record. */
+  #writeState(state: Uint8Array): JobImage['stateRun'] {
+    if (state.length <= INLINE_STATE_BYTES_MAX) return undefined;
+    const slotCount = Math.ceil(state.length / SLOT_BYTES);
+    const slot = this.#image.slots.takeContiguous(slotCount);
+    this.#file.write(state, slot * SLOT_BYTES);
+    return { slot, slotCount };
+  }
+
+  /** Behind the barrier: the state of the checkpoint before is needed no more. */
+  #replaceState(stateRun: JobImage['stateRun']): void {
+    const old = this.#image.stateRun;
+    for (let i = 0; old !== undefined && i < old.slotCount; i++) this.#image.slots.release(old.slot + i);
+    this.#image.stateRun = stateRun;
+  }
+
+  /**
+   * After a failed barrier the system may show contents that never reached the medium, and call them clean. So that no
+   * later opening takes such a checkpoint for a complete one, its record is erased as far as the system still lets us.
+   */
+  #withdraw(generation: number): void {
+    try {
+      eraseRecord(this.#file, recordAreaOffset(generation));
+    } catch {
+      // The error that made us withdraw is the one to report; recovery judges the record as after a power failure.
+    }
+  }
+}
+
+/** A file that stays below so many slots may grow for the sake of long runs: twice the image, its map, and some slack. */
+function softSlotLimit(pageCount: number): number {
+  return FIRST_FREE_SLOT + 2 * pageCount + (pageCount >>> 3) + 1024;
+}
+
+function allPages(pageCount: number): Uint32Array {
+  const pages = new Uint32Array(pageCount);
+  for (let page = 0; page < pageCount; page++) pages[page] = page;
+  return pages;
+}
+
+function checkpointOf(fields: RecordFields, state: Uint8Array): Checkpoint {
+  const { generation, timeMs, trigger, guestPageCount, dirtyPages, pagesWritten } = fields;
+  return { generation, timeMs, trigger, guestPageCount, dirtyPages, pagesWritten, state };
+}

@@ -1,0 +1,111 @@
+import {
+  DELTA_ENTRY_BYTES,
+  DELTA_PAGES_MAX,
+  ENTRY_BYTES,
+  RECORD_AREA_BYTES,
+  RECORD_FIXED_BYTES,
+  RECORD_MAGIC,
+  recordTable,
+  ROOT_ENTRIES,
+  type RecordFields,
+} from './paging-format.ts';
+import type { Workbench } from './workbench.ts';
+
+/** The parts of a record: its fields, and the lists that follow them as words in the order of the file. */
+export interface CommitRecord {
+  readonly fields: RecordFields;
+  /** 16 entries of four words. */
+  readonly root: Uint32Array;
+  /** Entries of four words, one per delta page. */
+  readonly deltaPages: Uint32Array;
+  /** Deltas of five words. */
+  readonly deltas: Uint32Array;
+  /** The machine state where it is part of the record. */
+  readonly inlineState: Uint8Array | undefined;
+}
+
+/** Why an area holds no record that can be used. */
+export type RecordFault =
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'torn'; readonly field: string; readonly expected: string; readonly found: string };
+
+/** What a writer gives: the fields but for those that follow from the rest. */
+export type NewRecord = Omit<CommitRecord, 'fields'> & {
+  readonly fields: Omit<RecordFields, 'magic' | 'checksum' | 'recordBytes' | 'deltaPageCount' | 'deltaCount'>;
+};
+
+const CHECKED_FROM = recordTable.offsetOf('recordBytes');
+
+/** Writes a record to the bench's record room and returns its fields as written. */
+export function encodeRecord(record: NewRecord, bench: Workbench): RecordFields {
+  const { root, deltaPages, deltas, inlineState } = record;
+  const words = root.length + deltaPages.length + deltas.length;
+  const recordBytes = recordTable.lengthBytes + 4 * words + (inlineState?.length ?? 0);
+  if (recordBytes > RECORD_AREA_BYTES) throw new RangeError(`a record of ${recordBytes} bytes does not fit its area`);
+  const room = bench.record;
+  let atBytes = recordTable.lengthBytes;
+  for (const list of [root, deltaPages, deltas]) {
+    room.set(new Uint8Array(list.buffer, list.byteOffset, list.byteLength), atBytes);
+    atBytes += list.byteLength;
+  }
+  if (inlineState !== undefined) room.set(inlineState, atBytes);
+  const unchecked = {
+    ...record.fields,
+    magic: RECORD_MAGIC,
+    recordBytes,
+    deltaPageCount: deltaPages.length / 4,
+    deltaCount: deltas.length / 5,
+    checksum: 0n,
+  };
+  recordTable.encode(unchecked, room);
+  const fields = { ...unchecked, checksum: bench.checksumRecord(CHECKED_FROM, recordBytes) };
+  recordTable.encode(fields, room);
+  return fields;
+}
+
+/** Reads the record in the bench's record room, of which `filledBytes` were read from the file. */
+export function decodeRecord(bench: Workbench, filledBytes: number): CommitRecord | RecordFault {
+  const room = bench.record;
+  room.fill(0, filledBytes);
+  const fields = recordTable.decode(room);
+  if (fields.magic === '') return { kind: 'empty' };
+  if (fields.magic !== RECORD_MAGIC) return torn('magic', RECORD_MAGIC, JSON.stringify(fields.magic));
+  const { recordBytes, deltaPageCount, deltaCount, stateBytes, stateSlot } = fields;
+  if (recordBytes < RECORD_FIXED_BYTES || recordBytes > filledBytes)
+    return torn('recordBytes', `${RECORD_FIXED_BYTES} to ${filledBytes}`, String(recordBytes));
+  const checksum = bench.checksumRecord(CHECKED_FROM, recordBytes);
+  if (checksum !== fields.checksum) return torn('checksum', hex(fields.checksum), hex(checksum));
+  // The checksum holds, so this length is what some version of the program wrote; a reader still trusts none of it.
+  const inlineBytes = stateSlot === 0 ? stateBytes : 0;
+  const partsBytes = RECORD_FIXED_BYTES + deltaPageCount * ENTRY_BYTES + deltaCount * DELTA_ENTRY_BYTES + inlineBytes;
+  if (deltaPageCount > DELTA_PAGES_MAX || partsBytes !== recordBytes)
+    return torn('recordBytes', String(partsBytes), String(recordBytes));
+  const rootBytes = recordTable.lengthBytes;
+  const deltaPagesBytes = rootBytes + ROOT_ENTRIES * ENTRY_BYTES;
+  const deltasBytes = deltaPagesBytes + deltaPageCount * ENTRY_BYTES;
+  const stateFromBytes = deltasBytes + deltaCount * DELTA_ENTRY_BYTES;
+  return {
+    fields,
+    root: wordsOf(room, rootBytes, deltaPagesBytes),
+    deltaPages: wordsOf(room, deltaPagesBytes, deltasBytes),
+    deltas: wordsOf(room, deltasBytes, stateFromBytes),
+    inlineState: stateSlot === 0 ? new Uint8Array(room.subarray(stateFromBytes, recordBytes)) : undefined,
+  };
+}
+
+export function isFault(record: CommitRecord | RecordFault): record is RecordFault {
+  return 'kind' in record;
+}
+
+/** A checksum as people compare it. */
+export function hex(checksum: bigint): string {
+  return checksum.toString(16).padStart(16, '0');
+}
+
+function torn(field: string, expected: string, found: string): RecordFault {
+  return { kind: 'torn', field, expected, found };
+}
+
+function wordsOf(room: Uint8Array, fromBytes: number, toBytes: number): Uint32Array {
+  return new Uint32Array(new Uint8Array(room.subarray(fromBytes, toBytes)).buffer);
+}

@@ -1,0 +1,153 @@
+import { BIAS_BYTES, controlRegion, PAGE_BYTES } from '../memory/layout.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { PageKernels } from '../format/page-kernels.ts';
+import { SLOT_BYTES } from '../format/paging-format.ts';
+import type { DeviceFile } from '../device/device.ts';
+import type { PageMap } from './page-map.ts';
+import type { SlotAllocator } from './slot-allocator.ts';
+
+/** Pages that the staging area holds. */
+const STAGED_PAGES_MAX = controlRegion.stagingBytes / PAGE_BYTES;
+/** Neighbours from this many on are written from where they lie; fewer are cheaper copied (0.2 µs) than written alone (1.9 µs). */
+const DIRECT_PAGES_MIN = 16;
+/** Pages examined by one call of the kernel: their indices and results fill the scratch area. */
+const EXAMINED_PAGES_MAX = 2048;
+const RESULTS = controlRegion.scratch + 4 * EXAMINED_PAGES_MAX;
+const RESULT_WORDS = 4;
+
+/** What a page-out of many pages came to. */
+export interface PageOutCounts {
+  pagesWritten: number;
+  zeroPages: number;
+}
+
+/**
+ * Moves pages between the guest's memory and slots of the paging file, as few system calls as the slots allow: slots
+ * are taken in runs, a run is one write. Pages that are neighbours in memory too are written from where they lie, others
+ * are gathered in the staging area first.
+ */
+export class PageTransfer {
+  readonly #memory: GuestMemory;
+  readonly #kernels: PageKernels;
+  readonly #file: DeviceFile;
+  readonly #map: PageMap;
+  readonly #slots: SlotAllocator;
+
+  constructor(memory: GuestMemory, kernels: PageKernels, file: DeviceFile, map: PageMap, slots: SlotAllocator) {
+    this.#memory = memory;
+    this.#kernels = kernels;
+    this.#file = file;
+    this.#map = map;
+    this.#slots = slots;
+  }
+
+  /** Writes the listed pages (ascending) to new slots of a generation and enters them in the map. Does not sync. */
+  pageOut(pages: Uint32Array, count: number, generation: number, softLimit: number): PageOutCounts {
+    const counts: PageOutCounts = { pagesWritten: 0, zeroPages: 0 };
+    for (let from = 0; from < count; from += EXAMINED_PAGES_MAX) {
+      const examined = Math.min(EXAMINED_PAGES_MAX, count - from);
+      const solid = this.#examine(pages, from, examined, generation);
+      counts.zeroPages += examined - solid;
+      counts.pagesWritten += solid;
+      this.#writeExamined(solid, generation, softLimit);
+    }
+    return counts;
+  }
+
+  /**
+   * Checksums a part of the list, enters its zero pages in the map and leaves the indices of the others, with their
+   * results beside them, at the start of the scratch area; returns how many those are.
+   */
+  #examine(pages: Uint32Array, from: number, count: number, generation: number): number {
+    const { buffer } = this.#memory.memory;
+    const indices = new Uint32Array(buffer, controlRegion.scratch, EXAMINED_PAGES_MAX);
+    const results = new Uint32Array(buffer, RESULTS, RESULT_WORDS * EXAMINED_PAGES_MAX);
+    for (let i = 0; i < count; i++) indices[i] = pages[from + i];
+    this.#kernels.examinePages(controlRegion.scratch, count, BIAS_BYTES, RESULTS);
+    let solid = 0;
+    for (let i = 0; i < count; i++) {
+      const result = i * RESULT_WORDS;
+      if (results[result + 2] !== 0) {
+        // A zero page that had no slot before is where it should be: its entry need not be written.
+        if (this.#map.slotOf(indices[i]) !== 0) this.#map.place(indices[i], 0, generation, 0, 0);
+        continue;
+      }
+      indices[solid] = indices[i];
+      results[solid * RESULT_WORDS] = results[result];
+      results[solid * RESULT_WORDS + 1] = results[result + 1];
+      solid += 1;
+    }
+    return solid;
+  }
+
+  #writeExamined(count: number, generation: number, softLimit: number): void {
+    const { buffer } = this.#memory.memory;
+    const indices = new Uint32Array(buffer, controlRegion.scratch, EXAMINED_PAGES_MAX);
+    const results = new Uint32Array(buffer, RESULTS, RESULT_WORDS * EXAMINED_PAGES_MAX);
+    let next = 0;
+    while (next < count) {
+      const slot = this.#slots.takeRun(count - next, softLimit);
+      const end = next + this.#slots.runLength;
+      this.#writeRun(indices, next, end, slot);
+      for (let i = next; i < end; i++) {
+        const result = i * RESULT_WORDS;
+        this.#map.place(indices[i], slot + i - next, generation, results[result], results[result + 1]);
+      }
+      next = end;
+    }
+  }
+
+  /** Writes the pages `indices[from … to − 1]` to the slots from `slot` on. */
+  #writeRun(indices: Uint32Array, from: number, to: number, slot: number): void {
+    let staged = from;
+    let next = from;
+    while (next < to) {
+      let end = next + 1;
+      while (end < to && indices[end] === indices[end - 1] + 1) end += 1;
+      if (end - next >= DIRECT_PAGES_MIN) {
+        this.#writeGathered(staged, next, slot + staged - from);
+        const atBytes = BIAS_BYTES + indices[next] * PAGE_BYTES;
+        const view = this.#memory.bytes.subarray(atBytes, atBytes + (end - next) * PAGE_BYTES);
+        this.#file.write(view, (slot + next - from) * SLOT_BYTES);
+        staged = end;
+      }
+      next = end;
+    }
+    this.#writeGathered(staged, to, slot + staged - from);
+  }
+
+  /** Gathers and writes the pages that stand at `from … to − 1` of the scratch list. */
+  #writeGathered(from: number, to: number, slot: number): void {
+    const { staging, scratch } = controlRegion;
+    for (let next = from; next < to; next += STAGED_PAGES_MAX) {
+      const count = Math.min(STAGED_PAGES_MAX, to - next);
+      this.#kernels.gatherPages(scratch + 4 * next, count, BIAS_BYTES, staging);
+      const view = this.#memory.bytes.subarray(staging, staging + count * PAGE_BYTES);
+      this.#file.write(view, (slot + next - from) * SLOT_BYTES);
+    }
+  }
+
+  /**
+   * Reads slots `slot … slot + count − 1` into the listed pages and returns the checksums of what was read (two words
+   * each, in the control region until the next call), or undefined where the file ends before them.
+   * At most `STAGED_PAGES_MAX` at once.
+   */
+  pageIn(pages: Uint32Array, count: number, slot: number): Uint32Array | undefined {
+    const { staging, scratch } = controlRegion;
+    const { buffer } = this.#memory.memory;
+    let adjacent = true;
+    for (let i = 1; i < count && adjacent; i++) adjacent = pages[i] === pages[i - 1] + 1;
+    const atBytes = adjacent ? BIAS_BYTES + pages[0] * PAGE_BYTES : staging;
+    const view = this.#memory.bytes.subarray(atBytes, atBytes + count * PAGE_BYTES);
+    if (this.#file.readInto(view, slot * SLOT_BYTES) < view.length) return undefined;
+    this.#kernels.checksumRun(atBytes, count, RESULTS);
+    if (!adjacent) {
+      new Uint32Array(buffer, scratch, count).set(count === pages.length ? pages : pages.subarray(0, count));
+      this.#kernels.scatterPages(staging, scratch, count, BIAS_BYTES);
+    }
+    return new Uint32Array(buffer, RESULTS, 2 * count);
+  }
+}
+
+/** The longest run of slots that `pageIn` takes. */
+export const PAGE_IN_PAGES_MAX = STAGED_PAGES_MAX;
