@@ -67,7 +67,8 @@ async function demo(folder) {
   const args = ['run', '--job', job, '--interval', '1s', '--stats', stats, program, size, seed];
   // Time for one checkpoint at least, however fast the machine is.
   const cut = await continuo(args, Math.max(whole.ms / 2, 2000));
-  if (!cut.killed) throw new DemoFailure('The job ended before it could be killed: give a larger SIZE.');
+  if (!cut.killed || cut.stdout !== '')
+    throw new DemoFailure('The job ended before it could be killed: give a larger SIZE.');
   if (!existsSync(job)) throw new DemoFailure('The job was killed before it had a job directory: give a larger SIZE.');
   console.log(`  … killed after ${seconds(cut.ms)}, with nothing printed yet.`);
 
@@ -76,8 +77,8 @@ async function demo(folder) {
   const checkpoints = checkpointsOf(stats);
   console.log(`  … took ${seconds(rest.ms)}, with ${checkpoints.length} more checkpoints.`);
 
-  const [first] = checkpoints;
-  if (first !== undefined && !(first.generation > 1)) {
+  // Generations are counted over the life of a job, so a run that goes on does not begin with the first.
+  if (!(checkpoints[0]?.generation > 1)) {
     throw new DemoFailure('The second run began anew instead of going on from a checkpoint.');
   }
   if (whole.stdout === '' || rest.stdout !== whole.stdout) {

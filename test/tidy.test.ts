@@ -172,3 +172,13 @@ describe('dependencies point downward', () => {
     }
   });
 });
+
+it('docs/dependencies.md names every dependency with its version, and no other', () => {
+  const rows = linesOf('docs/dependencies.md').flatMap((line) => {
+    const [, name, version] = /^\| `([^`]+)` +\| (\d[\w.-]*) +\|/.exec(line) ?? [];
+    return name === undefined ? [] : [[name, version]];
+  });
+  const manifest: unknown = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const { dependencies, devDependencies } = manifest as Record<string, Record<string, string>>;
+  expect(Object.fromEntries(rows)).toEqual({ ...dependencies, ...devDependencies });
+});
