@@ -182,3 +182,13 @@ it('docs/dependencies.md names every dependency with its version, and no other',
   const { dependencies, devDependencies } = manifest as Record<string, Record<string, string>>;
   expect(Object.fromEntries(rows)).toEqual({ ...dependencies, ...devDependencies });
 });
+
+it('package-lock.json names the platform packages of every operating system, or npm ci refuses it elsewhere', () => {
+  const lock: unknown = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+  const { packages } = lock as { packages: Record<string, { optionalDependencies?: Record<string, string> }> };
+  const optional = Object.values(packages).flatMap((entry) => Object.keys(entry.optionalDependencies ?? {}));
+  expect(optional.length).toBeGreaterThan(0);
+  expect(
+    optional.filter((name) => !Object.keys(packages).some((path) => path.endsWith(`node_modules/${name}`))),
+  ).toEqual([]);
+});
