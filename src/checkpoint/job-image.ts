@@ -5,11 +5,11 @@ import {
   DELTA_ENTRY_BYTES,
   DELTA_PAGE_HEADER_BYTES,
   DELTAS_PER_PAGE,
+  deltaPageBytes,
   deltaPageTable,
   ENTRY_WORDS,
   FIRST_FREE_SLOT,
   MAP_FANOUT,
-  MAPPED_PAGES_MAX,
   recordAreaOffset,
   ROOT_ENTRIES,
   SLOT_BYTES,
@@ -89,13 +89,6 @@ class ImageReading {
     this.#bench = bench;
     this.#distrust = distrust;
     const { guestPageCount } = record.fields;
-    if (guestPageCount > MAPPED_PAGES_MAX)
-      throw this.#damage(
-        recordAreaOffset(this.#generation),
-        'guestPageCount',
-        `<= ${MAPPED_PAGES_MAX}`,
-        guestPageCount,
-      );
     image.map.grow(guestPageCount);
   }
 
@@ -106,7 +99,7 @@ class ImageReading {
     tree.root.set(root);
     for (let directory = 0; directory < ROOT_ENTRIES; directory++) {
       const at = directory * leaf.length;
-      if (this.#readMapPage(root, directory)) tree.directories.set(this.#stagedWords(), at);
+      if (this.#readMapPage(tree.root, directory)) tree.directories.set(this.#stagedWords(), at);
     }
     for (let index = 0; index < tree.directories.length / ENTRY_WORDS; index++) {
       if (!this.#readMapPage(tree.directories, index)) continue;
@@ -118,14 +111,10 @@ class ImageReading {
         this.#restore(first + i, leaf, at, tree.directories[index * ENTRY_WORDS]);
       }
     }
-    for (let index = 0; index < deltaPages.length / ENTRY_WORDS; index++) {
-      this.#readMapPage(deltaPages, index);
-      tree.mapSlotCount -= 1;
-      tree.restoreDeltaPage(deltaPages, index * ENTRY_WORDS);
-      const slot = deltaPages[index * ENTRY_WORDS];
-      const { count } = deltaPageTable.decode(this.#bench.staging);
-      if (count > DELTAS_PER_PAGE) throw this.#damage(slot * SLOT_BYTES, 'count', `<= ${DELTAS_PER_PAGE}`, count);
-      this.#restoreDeltas(this.#stagedWords(), DELTA_PAGE_HEADER_BYTES / 4, count, slot, false);
+    for (let at = 0; at < deltaPages.length; at += ENTRY_WORDS) {
+      const count = this.#readDeltaPage(deltaPages, at);
+      this.#restoreDeltas(this.#stagedWords(), DELTA_PAGE_HEADER_BYTES / 4, count, deltaPages[at], false);
+      tree.restoreDeltaPage(deltaPages, at, deltaPageBytes(count));
     }
     this.#restoreDeltas(deltas, 0, (4 * deltas.length) / DELTA_ENTRY_BYTES, 0, true);
     map.changedCount = 0;
@@ -198,6 +187,19 @@ class ImageReading {
     if (checksums[0] !== entries[at + 2] || checksums[1] !== entries[at + 3])
       throw this.#badSlot('a map page', entries, at, checksums, 0);
     return true;
+  }
+
+  /** Reads a delta page to the start of the staging room and returns the number of its entries. */
+  #readDeltaPage(entries: Uint32Array, at: number): number {
+    this.#claim(entries[at], entries[at + 1], 'a delta page');
+    this.#readStaged(entries[at], 1);
+    const { count } = deltaPageTable.decode(this.#bench.staging);
+    // A count beyond the bound is not the one that was written, and the checksum of no entries says so.
+    const checksum = this.#bench.checksumStagedBytes(0, deltaPageBytes(count > DELTAS_PER_PAGE ? 0 : count));
+    const found = Uint32Array.of(Number(checksum & 0xffffffffn), Number(checksum >> 32n));
+    if (found[0] !== entries[at + 2] || found[1] !== entries[at + 3] || count > DELTAS_PER_PAGE)
+      throw this.#badSlot('a delta page', entries, at, found, 0);
+    return count;
   }
 
   /** What a file too short does not hold reads as zeros, which no checksum of the job's agrees with. */

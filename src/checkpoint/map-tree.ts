@@ -7,7 +7,7 @@
  * carries the list on. So this is a ski rental: changes are listed until as many bytes went into lists as a fold
  * would have cost, and then folded, which is at most twice the cost of knowing the future.
  *
- *   own list of the record ──(its repetition has cost a slot, or it fills one)──► delta page ──(fold)──► leaves
+ *   own list of the record ──(its repetition has cost a delta page)──► delta page ──(fold)──► leaves
  *
  * Invariants:
  *
@@ -22,12 +22,14 @@ import {
   DELTA_PAGE_HEADER_BYTES,
   DELTA_PAGES_MAX,
   DELTAS_PER_PAGE,
+  deltaPageBytes,
   deltaPageTable,
   ENTRY_BYTES,
   ENTRY_WORDS,
   MAP_FANOUT,
   MAP_FANOUT_SHIFT,
   MAPPED_PAGES_MAX,
+  RECORD_UNIT_BYTES,
   ROOT_ENTRIES,
   SLOT_BYTES,
 } from '../format/paging-format.ts';
@@ -87,21 +89,24 @@ export class MapTree {
     for (let i = 0; i < map.changedCount; i++) this.noteChange(map.changedPages[i], true);
     map.changedCount = 0;
     const count = this.#listed.count;
+    const fullPages = Math.floor(count / DELTAS_PER_PAGE);
     const restBytes = (count % DELTAS_PER_PAGE) * DELTA_ENTRY_BYTES;
-    const restFillsPage = this.#listSpentBytes + restBytes >= SLOT_BYTES;
-    const newPages = Math.floor(count / DELTAS_PER_PAGE) + (restFillsPage && restBytes > 0 ? 1 : 0);
-    const listBytes = restFillsPage ? 0 : restBytes;
+    const restPageBytes = restBytes === 0 ? 0 : writtenBytes(count % DELTAS_PER_PAGE);
+    const sealsRest = restBytes > 0 && this.#listSpentBytes + restBytes >= restPageBytes;
+    const newPages = fullPages + (sealsRest ? 1 : 0);
+    const newBytes = fullPages * SLOT_BYTES + (sealsRest ? restPageBytes : 0);
+    const listBytes = sealsRest ? 0 : restBytes;
     const deltaPageCount = this.deltaPageCount + newPages;
-    const costBytes = newPages * SLOT_BYTES + listBytes + deltaPageCount * ENTRY_BYTES;
+    const costBytes = newBytes + listBytes + deltaPageCount * ENTRY_BYTES;
     const foldBytes = (this.#staleLeafCount + this.#staleDirectoryCount) * SLOT_BYTES;
     if (deltaPageCount > DELTA_PAGES_MAX || this.#spentBytes + costBytes >= foldBytes) {
       this.#fold(file, generation, softLimit);
       return foldBytes;
     }
     this.#spentBytes += costBytes;
-    this.#listSpentBytes = restFillsPage ? 0 : this.#listSpentBytes + listBytes;
+    this.#listSpentBytes = sealsRest ? 0 : this.#listSpentBytes + listBytes;
     if (newPages > 0) this.#writeDeltaPages(file, generation, newPages, softLimit);
-    return newPages * SLOT_BYTES;
+    return newBytes;
   }
 
   /** The barrier has returned: what this checkpoint replaced is needed no more. */
@@ -126,10 +131,10 @@ export class MapTree {
   }
 
   /** Takes over a delta page that a record names. */
-  restoreDeltaPage(words: Uint32Array, at: number): void {
+  restoreDeltaPage(words: Uint32Array, at: number, lengthBytes: number): void {
     this.#deltaPages.set(words.subarray(at, at + ENTRY_WORDS), this.deltaPageCount * ENTRY_WORDS);
     this.deltaPageCount += 1;
-    this.#spentBytes += SLOT_BYTES;
+    this.#spentBytes += lengthBytes;
   }
 
   assertInvariants(): void {
@@ -147,6 +152,7 @@ export class MapTree {
     );
   }
 
+  /** Moves the first pages of the list to delta pages; only the last one may be less than full. */
   #writeDeltaPages(file: DeviceFile, generation: number, count: number, softLimit: number): void {
     const listedCount = this.#listed.count;
     const { staging } = this.#bench;
@@ -156,17 +162,23 @@ export class MapTree {
     while (done < count) {
       const slot = this.#slots.takeRun(Math.min(count - done, STAGED_PAGES_MAX), softLimit);
       const run = this.#slots.runLength;
-      staging.fill(0, 0, run * SLOT_BYTES);
+      let inPage = 0;
       for (let i = 0; i < run; i++) {
-        const inPage = Math.min(DELTAS_PER_PAGE, listedCount - taken);
+        inPage = Math.min(DELTAS_PER_PAGE, listedCount - taken);
         deltaPageTable.encode({ count: inPage, unused: UNUSED }, staging, i * SLOT_BYTES);
         let at = (i * SLOT_BYTES + DELTA_PAGE_HEADER_BYTES) / 4;
         for (const end = taken + inPage; taken < end; taken++, at += DELTA_WORDS) {
           this.#writeDelta(words, at, this.#listed.pages[taken]);
         }
+        const checksum = this.#bench.checksumStagedBytes(i, deltaPageBytes(inPage));
+        const entry = (this.deltaPageCount + i) * ENTRY_WORDS;
+        this.#deltaPages[entry] = slot + i;
+        this.#deltaPages[entry + 1] = generation;
+        this.#deltaPages[entry + 2] = Number(checksum & 0xffffffffn);
+        this.#deltaPages[entry + 3] = Number(checksum >> 32n);
       }
-      const at = this.deltaPageCount * ENTRY_WORDS;
-      this.#writeStaged(file, slot, run, generation, this.#deltaPages.subarray(at));
+      // What the last sector holds behind the entries counts for nothing, nor does the rest of the slot.
+      file.write(staging.subarray(0, (run - 1) * SLOT_BYTES + writtenBytes(inPage)), slot * SLOT_BYTES);
       this.deltaPageCount += run;
       done += run;
     }
@@ -245,6 +257,11 @@ export class MapTree {
       }
     }
   }
+}
+
+/** Bytes that are written of a delta page. */
+function writtenBytes(count: number): number {
+  return Math.ceil(deltaPageBytes(count) / RECORD_UNIT_BYTES) * RECORD_UNIT_BYTES;
 }
 
 /** Pages in the order in which they came, each once. */

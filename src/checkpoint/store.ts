@@ -36,6 +36,7 @@ import {
   INLINE_STATE_BYTES_MAX,
   RECORD_UNIT_BYTES,
   recordAreaOffset,
+  rootEntryCount,
   SLOT_BYTES,
   type RecordFields,
 } from '../format/paging-format.ts';
@@ -329,7 +330,7 @@ export class Store {
           stateSlot: stateRun?.slot ?? 0,
           stateChecksum: this.#bench.checksumOf(request.state),
         },
-        root: tree.root,
+        root: tree.root.subarray(0, rootEntryCount(pageCount) * ENTRY_WORDS),
         deltaPages: tree.deltaPages,
         deltas: tree.deltas(),
         inlineState: stateRun === undefined ? request.state : undefined,

@@ -2,11 +2,11 @@ import {
   DELTA_ENTRY_BYTES,
   DELTA_PAGES_MAX,
   ENTRY_BYTES,
+  MAPPED_PAGES_MAX,
   RECORD_AREA_BYTES,
-  RECORD_FIXED_BYTES,
   RECORD_MAGIC,
   recordTable,
-  ROOT_ENTRIES,
+  rootEntryCount,
   type RecordFields,
 } from './paging-format.ts';
 import type { Workbench } from './workbench.ts';
@@ -14,7 +14,7 @@ import type { Workbench } from './workbench.ts';
 /** The parts of a record: its fields, and the lists that follow them as words in the order of the file. */
 export interface CommitRecord {
   readonly fields: RecordFields;
-  /** 16 entries of four words. */
+  /** Entries of four words, as many as the guest's size needs. */
   readonly root: Uint32Array;
   /** Entries of four words, one per delta page. */
   readonly deltaPages: Uint32Array;
@@ -70,20 +70,21 @@ export function decodeRecord(bench: Workbench, filledBytes: number): CommitRecor
   const fields = recordTable.decode(room);
   if (fields.magic === '') return { kind: 'empty' };
   if (fields.magic !== RECORD_MAGIC) return torn('magic', RECORD_MAGIC, JSON.stringify(fields.magic));
-  const { recordBytes, deltaPageCount, deltaCount, stateBytes, stateSlot } = fields;
-  if (recordBytes < RECORD_FIXED_BYTES || recordBytes > filledBytes)
-    return torn('recordBytes', `${RECORD_FIXED_BYTES} to ${filledBytes}`, String(recordBytes));
+  const { recordBytes, deltaPageCount, deltaCount, stateBytes, stateSlot, guestPageCount } = fields;
+  if (recordBytes < recordTable.lengthBytes || recordBytes > filledBytes)
+    return torn('recordBytes', `${recordTable.lengthBytes} to ${filledBytes}`, String(recordBytes));
   const checksum = bench.checksumRecord(CHECKED_FROM, recordBytes);
   if (checksum !== fields.checksum) return torn('checksum', hex(fields.checksum), hex(checksum));
-  // The checksum holds, so this length is what some version of the program wrote; a reader still trusts none of it.
-  const inlineBytes = stateSlot === 0 ? stateBytes : 0;
-  const partsBytes = RECORD_FIXED_BYTES + deltaPageCount * ENTRY_BYTES + deltaCount * DELTA_ENTRY_BYTES + inlineBytes;
-  if (deltaPageCount > DELTA_PAGES_MAX || partsBytes !== recordBytes)
-    return torn('recordBytes', String(partsBytes), String(recordBytes));
+  // The checksum holds, so these lengths are what some program wrote; a reader still trusts none of them.
+  if (guestPageCount > MAPPED_PAGES_MAX)
+    return torn('guestPageCount', `<= ${MAPPED_PAGES_MAX}`, String(guestPageCount));
+  if (deltaPageCount > DELTA_PAGES_MAX) return torn('deltaPageCount', `<= ${DELTA_PAGES_MAX}`, String(deltaPageCount));
   const rootBytes = recordTable.lengthBytes;
-  const deltaPagesBytes = rootBytes + ROOT_ENTRIES * ENTRY_BYTES;
+  const deltaPagesBytes = rootBytes + rootEntryCount(guestPageCount) * ENTRY_BYTES;
   const deltasBytes = deltaPagesBytes + deltaPageCount * ENTRY_BYTES;
   const stateFromBytes = deltasBytes + deltaCount * DELTA_ENTRY_BYTES;
+  const endBytes = stateFromBytes + (stateSlot === 0 ? stateBytes : 0);
+  if (endBytes !== recordBytes) return torn('recordBytes', String(endBytes), String(recordBytes));
   return {
     fields,
     root: wordsOf(room, rootBytes, deltaPagesBytes),

@@ -7,7 +7,7 @@
  *   slots 33–     pages of the guest, pages of the map, delta pages and long machine states, wherever there was room
  *
  * A commit record names everything that its checkpoint needs. The *map* says for each page of the guest where it is;
- * it is a tree of pages of 256 entries: the record holds the 16 entries of the root, each names a *directory page*,
+ * it is a tree of pages of 256 entries: the record holds the root, up to 16 entries, each names a *directory page*,
  * whose entries name *leaf pages*, whose entries name the guest's pages. An entry with slot 0 stands for 4096 zero
  * bytes: a page of zeros, or a part of the map that says nothing but that.
  *
@@ -77,7 +77,7 @@ export const deltaEntryTable = new FieldTable({
 });
 
 export const deltaPageTable = new FieldTable({
-  count: u32('delta entries that follow, at most 204'),
+  count: u32('delta entries that follow, at most 204; the checksum in the record covers no more than them'),
   unused: bytes(12, 'zero'),
 });
 
@@ -102,8 +102,15 @@ export const recordTable = new FieldTable({
 
 export type RecordFields = ValuesOf<typeof recordTable>;
 
-/** Bytes of the parts of a record whose length is fixed: the fields and the root. */
-export const RECORD_FIXED_BYTES = recordTable.lengthBytes + ROOT_ENTRIES * ENTRY_BYTES;
+/** Bytes of a delta page that count: its header and its entries. */
+export function deltaPageBytes(count: number): number {
+  return DELTA_PAGE_HEADER_BYTES + count * DELTA_ENTRY_BYTES;
+}
+
+/** Entries of the root that a guest of so many pages needs; a record holds no more. */
+export function rootEntryCount(guestPageCount: number): number {
+  return Math.ceil(guestPageCount / (MAP_FANOUT * MAP_FANOUT));
+}
 
 /** The byte at which the record area of a generation starts. */
 export function recordAreaOffset(generation: number): number {

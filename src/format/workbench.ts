@@ -43,6 +43,11 @@ export class Workbench {
     return this.#results;
   }
 
+  /** Checksum of the first bytes of one staged page. */
+  checksumStagedBytes(index: number, lengthBytes: number): bigint {
+    return BigInt.asUintN(64, this.#kernels.checksumBytes(STAGING + index * PAGE_BYTES, lengthBytes));
+  }
+
   /** Checksum of a range of the record room. */
   checksumRecord(fromBytes: number, toBytes: number): bigint {
     return BigInt.asUintN(64, this.#kernels.checksumBytes(RECORD + fromBytes, toBytes - fromBytes));
