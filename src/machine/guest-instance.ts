@@ -1,6 +1,6 @@
 import { assert } from '../error/errors.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
-import { PollState, controlRegion } from '../memory/layout.ts';
+import { BIAS_WASM_PAGES, PollState, controlRegion } from '../memory/layout.ts';
 import { FunctionPlan, PositionKind, FRAME_HEADER_BYTES } from '../rewrite/function-plan.ts';
 import { memoryLimits } from '../rewrite/module-encoder.ts';
 import {
@@ -21,6 +21,7 @@ import {
 } from '../rewrite/resume-module.ts';
 import type { RewrittenModule } from '../rewrite/rewrite.ts';
 import { RuntimeKey } from '../rewrite/runtime-functions.ts';
+import type { Module } from '../wasm/module.ts';
 import { ValueType } from '../wasm/value-type.ts';
 import { compileOptimised } from './compilation.ts';
 import { type KnownPosition, StackArea } from './stack-area.ts';
@@ -51,11 +52,19 @@ export class GuestInstance {
   readonly #words: Int32Array;
   readonly #resumeModules: ResumeModuleBuilder;
   readonly #resumeTable: WebAssembly.Table;
+  readonly #hasPendingRequest: () => boolean;
 
-  constructor(rewritten: RewrittenModule, compiled: WebAssembly.Module, imports: WebAssembly.Imports) {
+  constructor(
+    rewritten: RewrittenModule,
+    compiled: WebAssembly.Module,
+    guestMemory: GuestMemory,
+    imports: WebAssembly.Imports,
+    hasPendingRequest: () => boolean = () => false,
+  ) {
     this.rewritten = rewritten;
-    this.memory = new WebAssembly.Memory({ ...memoryLimits(rewritten.module), shared: true });
-    this.guestMemory = new GuestMemory(this.memory);
+    this.memory = guestMemory.memory;
+    this.guestMemory = guestMemory;
+    this.#hasPendingRequest = hasPendingRequest;
     this.#words = new Int32Array(this.memory.buffer, 0, controlRegion.scratch >> 2);
     this.#words[controlRegion.saveAreaPointer >> 2] = controlRegion.saveArea;
     this.#words[controlRegion.safepointCountdown >> 2] = 0x7fffffff;
@@ -71,6 +80,13 @@ export class GuestInstance {
     this.stackArea = new StackArea(rewritten.module, plan);
     this.#resumeModules = new ResumeModuleBuilder(rewritten, plan);
     this.#resumeTable = new WebAssembly.Table({ element: 'anyfunc', initial: 0 });
+  }
+
+  /** The memory of a program's machine, at its initial size or at `guestWasmPages`. */
+  static createMemory(module: Module, guestWasmPages?: number): GuestMemory {
+    const { initial, maximum } = memoryLimits(module);
+    const size = guestWasmPages === undefined ? initial : guestWasmPages + BIAS_WASM_PAGES;
+    return new GuestMemory(new WebAssembly.Memory({ initial: size, maximum, shared: true }));
   }
 
   /** Copies the active data segments into memory, as instantiation does; not to be repeated on a restart. */
@@ -130,6 +146,9 @@ export class GuestInstance {
 
   #run(f: (...args: unknown[]) => unknown, args: readonly unknown[]): RunOutcome {
     Atomics.store(this.#words, controlRegion.pollWord >> 2, PollState.running);
+    // A request that came since the capture found the poll word taken: raise it again. Another thread notes its request
+    // before it touches the poll word, so one of the two orders sees it.
+    if (this.#hasPendingRequest()) this.requestCapture();
     const result = f(...args);
     if (this.pollState !== PollState.unwinding) return { captured: false, result };
     return { captured: true };

@@ -1,0 +1,239 @@
+import { type CheckpointStats, Store } from '../checkpoint/store.ts';
+import { FileDevice } from '../device/file-device.ts';
+import { ContinuoError, GuestTrapError, UsageError, assert } from '../error/errors.ts';
+import { type JobIdentity, programDigest } from '../format/job-format.ts';
+import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
+import { INTERRUPTED, ProcessExit } from '../wasi/config.ts';
+import { Wasi } from '../wasi/wasi.ts';
+import { type ControlWords, Request } from './control-words.ts';
+import { GuestBlocking } from './guest-blocking.ts';
+import { GuestInstance, type RunOutcome } from './guest-instance.ts';
+import { FunctionNames, guestStackOf } from './guest-stack.ts';
+import { describeJob, identityOf, refuseForeignJob } from './job-description.ts';
+import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
+import { type Program, checkImports, prepareProgram } from './program.ts';
+import type { GuestFigures, GuestMessage, GuestThreadData, JobDescription, RunEnd } from './protocol.ts';
+import { captureState, restoreState } from './state-capture.ts';
+
+/** V8's words for the end of the stack, which a guest reaches by recursion too deep. */
+const STACK_OVERFLOW = 'Maximum call stack size exceeded';
+
+/**
+ * One guest from its start, or its last checkpoint, to its end, in its own thread.
+ *
+ *   prepare ──► start or restore ──► run ──► captured ──► commit or hop ──► resume ──► … ──► ended
+ *
+ * With a job the first checkpoint is taken before the first instruction, so that a restart always has one to go back
+ * to, and the last one when the program has ended, so that it is not run twice.
+ */
+export class GuestRun {
+  readonly #data: GuestThreadData;
+  readonly #control: ControlWords;
+  readonly #post: (message: GuestMessage) => void;
+  #store: Store | undefined;
+  #program!: Program;
+  #instance!: GuestInstance;
+  #wasi!: Wasi;
+  #call = 0;
+  #guestMs = 0;
+  #hops = 0;
+  #resumedFrom = 0;
+
+  constructor(data: GuestThreadData, control: ControlWords, post: (message: GuestMessage) => void) {
+    this.#data = data;
+    this.#control = control;
+    this.#post = post;
+  }
+
+  run(): { end: RunEnd; figures: GuestFigures } {
+    try {
+      const end = this.#run();
+      return { end, figures: this.#figures() };
+    } finally {
+      this.#store?.close();
+    }
+  }
+
+  #run(): RunEnd {
+    const { description, programBytes } = this.#openJob();
+    const restored = this.#restoredState();
+    if (restored?.phase.finished) {
+      this.#guestMs = restored.phase.guestMs;
+      return { kind: 'exited', exitCode: restored.phase.exitCode, earlier: true };
+    }
+    this.#prepare(description, programBytes, restored);
+    this.#post({
+      kind: 'running',
+      memory: this.#instance.memory,
+      resumedFrom: this.#resumedFrom,
+      description,
+    });
+    if (restored === undefined && this.#store !== undefined) this.#commit('start', { finished: false, exitCode: 0 });
+    const end = this.#runCalls(restored !== undefined && restored.frames.length > 0);
+    if (end.kind === 'exited') this.#commitEnd(end.exitCode);
+    return end;
+  }
+
+  /** Makes or opens the job; without one, the program runs without checkpoints. */
+  #openJob(): { description: JobDescription; programBytes: Uint8Array } {
+    const { jobDirectory, programBytes, fresh } = this.#data;
+    const wanted = this.#data.description;
+    if (jobDirectory === undefined) {
+      assert(wanted !== undefined && programBytes !== undefined, 'a run without a job needs a program');
+      return { description: wanted, programBytes };
+    }
+    const device = new FileDevice(jobDirectory);
+    const exists = Store.exists(device);
+    if (exists && !fresh) {
+      this.#store = Store.open(device);
+      if (wanted !== undefined && programBytes !== undefined) {
+        refuseForeignJob(jobDirectory, this.#store.identity, identityOf(wanted, programDigest(programBytes)));
+      }
+      if (this.#store.rejectedCheckpoint !== undefined) {
+        this.#post({
+          kind: 'notice',
+          text: `an unfinished checkpoint was left aside (${this.#store.rejectedCheckpoint}); going on from the one before`,
+        });
+      }
+      return { description: describeJob(this.#store.identity), programBytes: this.#store.readProgram() };
+    }
+    if (wanted === undefined || programBytes === undefined) {
+      throw new UsageError('job-not-found', `there is no job in ${jobDirectory}`, { path: jobDirectory });
+    }
+    // A program that cannot run must not leave a job behind.
+    const identity: JobIdentity = identityOf(wanted, programDigest(programBytes));
+    this.#program = this.#prepareProgram(programBytes);
+    if (exists) Store.discard(device);
+    this.#store = Store.create(device, identity, programBytes);
+    return { description: wanted, programBytes };
+  }
+
+  #prepareProgram(bytes: Uint8Array): Program {
+    return prepareProgram(bytes, { tracking: 'software', counting: this.#data.everySafepoints !== undefined });
+  }
+
+  #restoredState(): MachineState | undefined {
+    const latest = this.#store?.latest;
+    if (latest === undefined) return undefined;
+    this.#resumedFrom = latest.generation;
+    return decodeMachineState(latest.state);
+  }
+
+  #prepare(description: JobDescription, programBytes: Uint8Array, restored: MachineState | undefined): void {
+    this.#program ??= this.#prepareProgram(programBytes);
+    const { rewritten, compiled } = this.#program;
+    const latest = this.#store?.latest;
+    const memory = GuestInstance.createMemory(
+      rewritten.module,
+      latest === undefined ? undefined : latest.guestPageCount / PAGES_PER_WASM_PAGE,
+    );
+    const blocking = new GuestBlocking(this.#control, () => this.#post({ kind: 'wantsInput' }));
+    this.#wasi = new Wasi(description, memory, blocking);
+    const imports = { wasi_snapshot_preview1: this.#interruptible(this.#wasi.imports) };
+    checkImports(rewritten.module, imports);
+    this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
+    this.#store?.attach(memory);
+    if (restored === undefined) {
+      this.#instance.initialiseMemory();
+      return;
+    }
+    this.#store!.loadPages();
+    restoreState(this.#instance, restored);
+    this.#call = restored.phase.call;
+    this.#guestMs = restored.phase.guestMs;
+  }
+
+  /** Host functions whose interruption makes the guest unwind, to issue the call again after the capture. */
+  #interruptible(calls: Readonly<Record<string, (...args: never[]) => number>>): WebAssembly.ModuleImports {
+    const imports: WebAssembly.ModuleImports = {};
+    for (const [name, call] of Object.entries(calls)) imports[name] = this.#interruptibleCall(call);
+    return imports;
+  }
+
+  #interruptibleCall(call: (...args: never[]) => number): (...args: never[]) => number {
+    return (a: never, b: never, c: never, d: never, e: never, f: never, g: never, h: never, i: never): number => {
+      const result = call(a, b, c, d, e, f, g, h, i);
+      if (result !== INTERRUPTED) return result;
+      this.#instance.beginUnwinding();
+      return 0;
+    };
+  }
+
+  #runCalls(onStack: boolean): RunEnd {
+    try {
+      const { calls } = this.#program;
+      for (let resumes = onStack; this.#call < calls.length; this.#call++, resumes = false) {
+        let outcome = this.#timed(() => (resumes ? this.#instance.resume() : this.#instance.call(calls[this.#call])));
+        while (outcome.captured) {
+          const generation = this.#handleCapture();
+          if (generation !== undefined) return { kind: 'stopped', generation };
+          outcome = this.#timed(() => this.#instance.resume());
+        }
+      }
+      return { kind: 'exited', exitCode: 0, earlier: false };
+    } catch (error) {
+      if (error instanceof ProcessExit) return { kind: 'exited', exitCode: error.exitCode, earlier: false };
+      throw this.#explain(error);
+    }
+  }
+
+  #timed(run: () => RunOutcome): RunOutcome {
+    if (this.#data.everySafepoints !== undefined) this.#instance.captureAfterSafepoints(this.#data.everySafepoints);
+    const startMs = performance.now();
+    try {
+      return run();
+    } finally {
+      this.#guestMs += performance.now() - startMs;
+    }
+  }
+
+  /** Does what was asked for; returns the generation when the run is to stop there. */
+  #handleCapture(): number | undefined {
+    const requests = this.#control.takeRequests();
+    const counted = this.#data.everySafepoints !== undefined && requests === 0;
+    if (this.#store !== undefined && (counted || requests & (Request.checkpoint | Request.stop))) {
+      const trigger = counted ? 'safepoints' : requests & Request.stop ? 'stop' : 'request';
+      const { generation } = this.#commit(trigger, { finished: false, exitCode: 0 });
+      return requests & Request.stop ? generation : undefined;
+    }
+    if (requests & Request.stop) return 0;
+    this.#hops++;
+    return undefined;
+  }
+
+  #commit(trigger: string, end: Pick<Phase, 'finished' | 'exitCode'>): CheckpointStats {
+    const startMs = performance.now();
+    const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...end };
+    const host = new TextEncoder().encode(JSON.stringify(this.#wasi.captureState()));
+    const state = encodeMachineState(captureState(this.#instance, phase, host));
+    this.#wasi.beforeCommit();
+    const stats = this.#store!.commit({ state, trigger });
+    this.#wasi.afterCommit();
+    const whole = { ...stats, pauseMs: performance.now() - startMs };
+    this.#post({ kind: 'checkpoint', stats: whole });
+    return whole;
+  }
+
+  /** The program has ended: its job remembers how, so that the same command does not run it again. */
+  #commitEnd(exitCode: number): void {
+    if (this.#store !== undefined) this.#commit('end', { finished: true, exitCode });
+  }
+
+  #explain(error: unknown): unknown {
+    if (error instanceof ContinuoError || !(error instanceof Error)) return error;
+    const overflow = error instanceof RangeError && error.message === STACK_OVERFLOW;
+    if (!(error instanceof WebAssembly.RuntimeError) && !overflow) return error;
+    const { module } = this.#program.rewritten;
+    const stack = guestStackOf(error, module, new FunctionNames(module));
+    return new GuestTrapError(overflow ? 'call stack exhausted' : error.message, stack, error);
+  }
+
+  #figures(): GuestFigures {
+    return {
+      guestMs: this.#guestMs,
+      pages: this.#instance === undefined ? 0 : this.#instance.guestMemory.pageCount,
+      hops: this.#hops,
+      resumedFrom: this.#resumedFrom,
+    };
+  }
+}

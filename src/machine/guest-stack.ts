@@ -1,0 +1,58 @@
+import { ResumeFunctionName } from '../rewrite/resume-module.ts';
+import { ByteReader } from '../wasm/byte-reader.ts';
+import { ExternalKind, type Module, SectionId } from '../wasm/module.ts';
+
+/** Names of a program's functions: from its name section, else its exports and imports, else their number. */
+export class FunctionNames {
+  readonly #names = new Map<number, string>();
+
+  constructor(module: Module) {
+    let f = 0;
+    for (const { kind, module: from, name } of module.imports) {
+      if (kind === ExternalKind.function) this.#names.set(f++, `${from}.${name}`);
+    }
+    for (const { kind, index, name } of module.exports) {
+      if (kind === ExternalKind.function && index >= f) this.#names.set(index, name);
+    }
+    for (const section of module.sections) {
+      if (section.id !== SectionId.custom) continue;
+      try {
+        this.#readNames(new ByteReader(module.bytes, section.start, section.end));
+      } catch {
+        // Names are a courtesy: engines ignore a broken name section, and so do we.
+      }
+    }
+  }
+
+  nameOf(functionIndex: number): string {
+    return this.#names.get(functionIndex) ?? `function ${functionIndex}`;
+  }
+
+  #readNames(reader: ByteReader): void {
+    if (reader.name() !== 'name') return;
+    while (!reader.atEnd) {
+      const id = reader.u8();
+      const end = reader.u32() + reader.position;
+      if (id === 1) {
+        for (let count = reader.u32(); count > 0; count--) {
+          const index = reader.u32();
+          this.#names.set(index, reader.name());
+        }
+      }
+      reader.position = end;
+    }
+  }
+}
+
+/** The guest's functions on the stack of an error of V8, innermost first, by name. */
+export function guestStackOf(error: Error, module: Module, names: FunctionNames): string[] {
+  const stack: string[] = [];
+  for (const line of (error.stack ?? '').split('\n')) {
+    const place = /wasm-function\[(\d+)\]/.exec(line);
+    if (place === null) continue;
+    const resumed = line.indexOf(ResumeFunctionName);
+    const index = resumed >= 0 ? parseInt(line.slice(resumed + ResumeFunctionName.length), 10) : Number(place[1]);
+    if (index < module.functionTypes.length) stack.push(names.nameOf(index));
+  }
+  return stack;
+}

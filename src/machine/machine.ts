@@ -1,0 +1,232 @@
+import { EventEmitter } from 'node:events';
+import { basename, resolve } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { lockJobDirectory } from '../checkpoint/job-directory.ts';
+import type { CheckpointStats } from '../checkpoint/store.ts';
+import type { JobLock } from '../device/job-lock.ts';
+import { UsageError } from '../error/errors.ts';
+import { PollState, controlRegion } from '../memory/layout.ts';
+import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
+import { ControlWords, Request } from './control-words.ts';
+import { decodeError } from './error-transport.ts';
+import { InputFeed } from './input-feed.ts';
+import type { GuestFigures, GuestMessage, GuestThreadData, JobDescription, RunEnd } from './protocol.ts';
+
+/** A directory of the host that the program may use, and the name it knows it by (default: the host's). */
+export interface DirectoryGrant {
+  readonly host: string;
+  readonly guest?: string;
+}
+
+export interface MachineOptions {
+  /** The program's bytes: any WASI preview 1 command. */
+  readonly program: Uint8Array;
+  /** What the program sees as `argv[0]` and what people see as its name. Default `program.wasm`. */
+  readonly name?: string;
+  /** Arguments after the name. */
+  readonly arguments?: readonly string[];
+  /** Nothing is inherited that is not named here. */
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly directories?: readonly DirectoryGrant[];
+  readonly stdin?: InputSource;
+  readonly stdout?: OutputTarget;
+  readonly stderr?: OutputTarget;
+  readonly outputMode?: OutputMode;
+  /** Job directory: made when missing, gone on with when it holds this very run. Without one nothing is kept. */
+  readonly job?: string;
+  /** Gives up a job that the directory holds and starts anew. */
+  readonly fresh?: boolean;
+  /** Milliseconds between checkpoints; 0 for none but those asked for. Default 1000. */
+  readonly intervalMs?: number;
+  /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
+  readonly everySafepoints?: number;
+}
+
+export type ResumeOptions = Pick<MachineOptions, 'intervalMs' | 'everySafepoints'>;
+
+export type MachineEnd = RunEnd & {
+  /** Time from start to end of this run, milliseconds. */
+  readonly runMs: number;
+  /** Time the guest ran in all runs of the job, milliseconds. */
+  readonly guestMs: number;
+  /** Pages of 4096 bytes in the guest's memory at the end. */
+  readonly pages: number;
+  /** Generation of the checkpoint that this run started from, 0 for none. */
+  readonly resumedFrom: number;
+};
+
+export interface MachineEvents {
+  /** The guest runs: from its start, or from the checkpoint of that generation. */
+  running: [event: { resumedFrom: number; description: JobDescription }];
+  checkpoint: [stats: CheckpointStats];
+  /** Something that people should know, as a sentence. */
+  notice: [text: string];
+}
+
+/** When the guest is moved into optimised code, milliseconds after its start; then again and again. */
+const HOPS_MS = [30, 150, 600, 2500];
+const HOP_EVERY_MS = 5000;
+
+/**
+ * One program on its machine: runs in a thread of its own, is checkpointed while it runs, ends by itself or is stopped.
+ *
+ * ```ts
+ * const machine = Machine.start({ program, arguments: ['400', '1'], job: 'my-job' });
+ * machine.on('checkpoint', (stats) => console.error(stats));
+ * const end = await machine.ended;
+ * ```
+ */
+export class Machine extends EventEmitter<MachineEvents> {
+  /** How the run ended; rejects with a ContinuoError when it could not start, trapped, or lost its storage. */
+  readonly ended: Promise<MachineEnd>;
+  readonly #control = new ControlWords();
+  readonly #worker: Worker;
+  readonly #lock: JobLock | undefined;
+  readonly #startMs = performance.now();
+  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #intervalMs: number;
+  readonly #input = new InputFeed(this.#control);
+  #words: Int32Array | undefined;
+
+  private constructor(data: Omit<GuestThreadData, 'control'>, lock: JobLock | undefined, intervalMs: number) {
+    super();
+    this.#lock = lock;
+    this.#intervalMs = intervalMs;
+    this.#worker = new Worker(new URL('./guest-thread.js', import.meta.url), {
+      workerData: { ...data, control: this.#control.buffer } satisfies GuestThreadData,
+      resourceLimits: { stackSizeMb: GUEST_STACK_MB },
+      env: process.env,
+      stdin: false,
+    });
+    this.ended = new Promise((settle, fail) => {
+      this.#worker.on('message', (message: GuestMessage) => this.#receive(message, settle, fail));
+      this.#worker.on('error', (error) => this.#finish(() => fail(error)));
+      this.#worker.on('exit', (code) => {
+        this.#finish(() => fail(new Error(`the guest's thread ended without a result (code ${code})`)));
+      });
+    });
+    // Whoever only listens to events must not see an unhandled rejection before it awaits the end.
+    this.ended.catch(() => {});
+  }
+
+  /** Starts a program, or goes on with it where its job directory holds a checkpoint of this very run. */
+  static start(options: MachineOptions): Machine {
+    const intervalMs = checkedInterval(options.intervalMs);
+    const lock = options.job === undefined ? undefined : lockJobDirectory(resolve(options.job), { create: true });
+    const { program, fresh = false, everySafepoints } = options;
+    const data = {
+      description: describe(options),
+      programBytes: program,
+      jobDirectory: options.job === undefined ? undefined : resolve(options.job),
+      fresh,
+      everySafepoints,
+    };
+    return new Machine(data, lock, intervalMs);
+  }
+
+  /** Goes on with a job as it was described when it was made. */
+  static resume(job: string, options: ResumeOptions = {}): Machine {
+    const intervalMs = checkedInterval(options.intervalMs);
+    const jobDirectory = resolve(job);
+    const lock = lockJobDirectory(jobDirectory);
+    const { everySafepoints } = options;
+    const data = { description: undefined, programBytes: undefined, jobDirectory, fresh: false, everySafepoints };
+    return new Machine(data, lock, intervalMs);
+  }
+
+  /** Asks for a checkpoint; it is taken at the next safepoint, or now if the guest waits in a host function. */
+  checkpoint(): void {
+    this.#request(Request.checkpoint);
+  }
+
+  /** Asks for a checkpoint and the end of the run. Without a job the run just ends. */
+  stop(): void {
+    this.#request(Request.stop);
+  }
+
+  #request(bits: number): void {
+    this.#control.request(bits);
+    if (this.#words === undefined) return;
+    Atomics.compareExchange(this.#words, controlRegion.pollWord >> 2, PollState.running, PollState.requested);
+  }
+
+  #receive(message: GuestMessage, settle: (end: MachineEnd) => void, fail: (error: Error) => void): void {
+    switch (message.kind) {
+      case 'running':
+        this.#words = new Int32Array(message.memory.buffer, 0, controlRegion.scratch >> 2);
+        this.#startTimers();
+        this.emit('running', { resumedFrom: message.resumedFrom, description: message.description });
+        // A stop that was asked for before the guest ran has found no poll word.
+        if (this.#control.hasRequest) this.#request(0);
+        return;
+      case 'checkpoint':
+        this.emit('checkpoint', message.stats);
+        return;
+      case 'notice':
+        this.emit('notice', message.text);
+        return;
+      case 'wantsInput':
+        this.#input.feed();
+        return;
+      case 'ended':
+        this.#finish(() => settle(this.#end(message.end, message.figures)));
+        return;
+      case 'failed':
+        this.#finish(() => fail(decodeError(message.error)));
+    }
+  }
+
+  #end(end: RunEnd, figures: GuestFigures): MachineEnd {
+    const { guestMs, pages, resumedFrom } = figures;
+    return { ...end, runMs: performance.now() - this.#startMs, guestMs, pages, resumedFrom };
+  }
+
+  #startTimers(): void {
+    if (this.#intervalMs > 0) {
+      this.#timers.push(setInterval(() => this.#request(Request.checkpoint), this.#intervalMs));
+    }
+    for (const delayMs of HOPS_MS) this.#timers.push(setTimeout(() => this.#request(Request.hop), delayMs));
+    this.#timers.push(setInterval(() => this.#request(Request.hop), HOP_EVERY_MS));
+  }
+
+  #finished = false;
+  #finish(settle: () => void): void {
+    if (this.#finished) return;
+    this.#finished = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#input.close();
+    this.#lock?.release();
+    settle();
+    void this.#worker.terminate();
+  }
+}
+
+/** Room for recursion in the guest's thread: several times that of Node's own main thread. */
+const GUEST_STACK_MB = 8;
+
+function checkedInterval(intervalMs = 1000): number {
+  if (Number.isFinite(intervalMs) && intervalMs >= 0) return intervalMs;
+  throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
+}
+
+function describe(options: MachineOptions): JobDescription {
+  const name = options.name ?? 'program.wasm';
+  return {
+    program: name,
+    arguments: [basename(name), ...(options.arguments ?? [])],
+    environment: Object.entries(options.environment ?? {}),
+    preopens: (options.directories ?? []).map(({ host, guest }) => ({
+      hostPath: resolve(host),
+      guestPath: guest ?? host,
+    })),
+    stdin: absolute(options.stdin ?? { kind: 'inherit' }),
+    stdout: absolute(options.stdout ?? { kind: 'inherit' }),
+    stderr: absolute(options.stderr ?? { kind: 'inherit' }),
+    outputMode: options.outputMode ?? 'immediate',
+  };
+}
+
+/** A job is gone on with from any working directory. */
+function absolute<T extends InputSource | OutputTarget>(stream: T): T {
+  return stream.kind === 'file' ? { ...stream, path: resolve(stream.path) } : stream;
+}

@@ -1,0 +1,63 @@
+import { UnsupportedModuleError, UsageError } from '../error/errors.ts';
+import { type RewriteOptions, type RewrittenModule, rewriteModule } from '../rewrite/rewrite.ts';
+import { ExternalKind, type Module, decodeModule } from '../wasm/module.ts';
+
+/** A program ready to be instantiated. */
+export interface Program {
+  readonly rewritten: RewrittenModule;
+  readonly compiled: WebAssembly.Module;
+  /** Functions that make up a run, in order: the start function if there is one, then `_start`. */
+  readonly calls: readonly number[];
+}
+
+/**
+ * Checks and rewrites a program.
+ * @throws UsageError `not-wasm`, `truncated-module`, `invalid-module`, `no-start-function`; UnsupportedModuleError.
+ */
+export function prepareProgram(bytes: Uint8Array, options: RewriteOptions): Program {
+  const module = decodeModule(bytes);
+  if (!WebAssembly.validate(bytes as Uint8Array<ArrayBuffer>)) throw explainInvalid(bytes, module, options);
+  const entry = module.exports.find(({ kind, name }) => kind === ExternalKind.function && name === '_start');
+  if (entry === undefined) {
+    const names = module.exports.filter(({ kind }) => kind === ExternalKind.function).map(({ name }) => name);
+    throw new UsageError(
+      'no-start-function',
+      `the program exports no function _start, which a WASI command begins with; it exports ${names.join(', ') || 'no functions'}`,
+      { exports: names },
+    );
+  }
+  const rewritten = rewriteModule(module, options);
+  const compiled = new WebAssembly.Module(rewritten.bytes);
+  const calls = module.startFunction === undefined ? [entry.index] : [module.startFunction, entry.index];
+  return { rewritten, compiled, calls };
+}
+
+/** Why V8 refuses a module: a feature that we can name, or what V8 says. */
+function explainInvalid(bytes: Uint8Array, module: Module, options: RewriteOptions): Error {
+  try {
+    rewriteModule(module, options);
+  } catch (error) {
+    if (error instanceof UnsupportedModuleError) return error;
+  }
+  let reason = 'this Node.js does not accept it';
+  try {
+    void new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
+  } catch (error) {
+    reason = String(error instanceof Error ? error.message : error).replace(/^WebAssembly\.Module\(\): /, '');
+  }
+  return new UsageError('invalid-module', `the program is not a valid WebAssembly module: ${reason}`, { reason });
+}
+
+/** @throws UsageError `missing-import` that lists all that the host does not have. */
+export function checkImports(module: Module, imports: WebAssembly.Imports): void {
+  const missing = module.imports
+    .filter(({ module: from, name, kind }) => kind !== ExternalKind.memory && imports[from]?.[name] === undefined)
+    .map(({ module: from, name }) => `${from}.${name}`);
+  if (module.memoryImported) missing.push('a memory');
+  if (missing.length === 0) return;
+  throw new UsageError(
+    'missing-import',
+    `the program imports what Continuo does not provide: ${missing.slice(0, 8).join(', ')}${missing.length > 8 ? ` and ${missing.length - 8} more` : ''}`,
+    { missing },
+  );
+}

@@ -1,0 +1,62 @@
+import type { CheckpointStats } from '../checkpoint/store.ts';
+import type { InputSource, OutputMode, OutputTarget, Preopen } from '../wasi/config.ts';
+import type { EncodedError } from './error-transport.ts';
+
+/** What makes a job: the program with everything that its run depends on. Written into the job directory. */
+export interface JobDescription {
+  /** Name of the program for people. */
+  readonly program: string;
+  /** What the guest sees as its arguments, the program's name first. */
+  readonly arguments: readonly string[];
+  readonly environment: readonly (readonly [string, string])[];
+  readonly preopens: readonly Preopen[];
+  readonly stdin: InputSource;
+  readonly stdout: OutputTarget;
+  readonly stderr: OutputTarget;
+  readonly outputMode: OutputMode;
+}
+
+/** What the control thread gives the guest's thread at its start. */
+export interface GuestThreadData {
+  readonly control: SharedArrayBuffer;
+  /** Undefined to go on with a job as it was described when it was made. */
+  readonly description: JobDescription | undefined;
+  /** The program's bytes; undefined to take them from the job. */
+  readonly programBytes: Uint8Array | undefined;
+  readonly jobDirectory: string | undefined;
+  readonly fresh: boolean;
+  /** A checkpoint after every so many safepoints; undefined for none. */
+  readonly everySafepoints: number | undefined;
+}
+
+/** How a run ended without an error. */
+export type RunEnd =
+  | {
+      readonly kind: 'exited';
+      readonly exitCode: number;
+      /** The job had ended in an earlier run; nothing was run now. */
+      readonly earlier: boolean;
+    }
+  | { readonly kind: 'stopped'; readonly generation: number };
+
+/** Figures of the run that only the guest's thread knows. */
+export interface GuestFigures {
+  readonly guestMs: number;
+  readonly pages: number;
+  readonly hops: number;
+  /** Generation of the checkpoint that the run started from, 0 for none. */
+  readonly resumedFrom: number;
+}
+
+export type GuestMessage =
+  | {
+      readonly kind: 'running';
+      readonly memory: WebAssembly.Memory;
+      readonly resumedFrom: number;
+      readonly description: JobDescription;
+    }
+  | { readonly kind: 'checkpoint'; readonly stats: CheckpointStats }
+  | { readonly kind: 'notice'; readonly text: string }
+  | { readonly kind: 'wantsInput' }
+  | { readonly kind: 'ended'; readonly end: RunEnd; readonly figures: GuestFigures }
+  | { readonly kind: 'failed'; readonly error: EncodedError };
