@@ -79,8 +79,11 @@ export class JobLock {
         removeUnfinished(path);
         return new JobLock(path, claim);
       }
-      const isFirst = rivals.every((rival) => claim < rival.name);
-      if (!isFirst || Date.now() > deadlineMs) {
+      // One that has been there for longer than contenders wait holds the job.
+      const mayWithdraw = rivals.every(
+        ({ name, owner }) => claim < name && Date.now() - Date.parse(owner.since) < WITHDRAWAL_MS,
+      );
+      if (!mayWithdraw || Date.now() > deadlineMs) {
         fs.rmSync(join(path, claim), { force: true });
         throw locked(path, rivals[0]);
       }

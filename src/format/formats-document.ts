@@ -1,0 +1,99 @@
+/** The text of `docs/formats.md`, from the same tables that encode and decode the files; a test compares the two. */
+import type { FieldRow } from './field-table.ts';
+import { jobTable } from './job-format.ts';
+import {
+  deltaEntryTable,
+  deltaPageTable,
+  DELTA_PAGES_MAX,
+  DELTAS_PER_PAGE,
+  FIRST_FREE_SLOT,
+  FORMAT_VERSION,
+  INLINE_STATE_BYTES_MAX,
+  MAP_FANOUT,
+  mapEntryTable,
+  pagingHeaderTable,
+  RECORD_AREA_BYTES,
+  RECORD_UNIT_BYTES,
+  recordAreaOffset,
+  recordTable,
+  ROOT_ENTRIES,
+  SLOT_BYTES,
+} from './paging-format.ts';
+
+export function formatsDocument(): string {
+  return `# The files of a job directory
+
+Made from the field tables of \`src/format\` by \`npx vitest run test/store/format.test.ts -u\`; do not edit.
+
+Format version ${FORMAT_VERSION}. All numbers are little-endian, fields follow each other without padding, offsets are in
+bytes. Checksums are XXH64 with seed 0. A reader trusts no length and no index: each is held against its bounds, and
+a file that fails is reported with path, byte, expected and found value.
+
+| file | contents | written |
+| --- | --- | --- |
+| \`program.wasm\` | the original program, byte for byte | once, before \`job\` |
+| \`paging\` | pages of the guest, page map, commit records | at every checkpoint |
+| \`job\` | identity of the job; it is there exactly when the job is whole | once, last, by a rename from \`job.new\` |
+| \`lock-…\` | a process's claim to the job: who it is, in JSON | while a process uses the job |
+| \`undo…\` | what is needed to undo the guest's effects on files since the last checkpoint | while the guest runs |
+
+## \`job\`
+
+${fieldsOf(jobTable.rows())}
+
+The identity follows: \`identityBytes\` of JSON, an object with at least \`program\` and \`digest\`.
+
+## \`paging\`
+
+Slots of ${SLOT_BYTES} bytes.
+
+| byte | slot | what |
+| --- | --- | --- |
+| 0 | 0 | header |
+| ${recordAreaOffset(0)} | ${recordAreaOffset(0) / SLOT_BYTES} | record area of even generations, ${RECORD_AREA_BYTES} bytes |
+| ${recordAreaOffset(1)} | ${recordAreaOffset(1) / SLOT_BYTES} | record area of odd generations, ${RECORD_AREA_BYTES} bytes |
+| ${FIRST_FREE_SLOT * SLOT_BYTES} | ${FIRST_FREE_SLOT} | pages, map pages, delta pages, machine states, in any order |
+
+### Header
+
+${fieldsOf(pagingHeaderTable.rows())}
+
+### Commit record
+
+Written at the start of its area, as long as it is, rounded up to ${RECORD_UNIT_BYTES} bytes. Its parts follow each other:
+
+1. the fields below;
+2. the root of the page map: a map entry for each ${MAP_FANOUT * MAP_FANOUT} pages of the guest, at most ${ROOT_ENTRIES};
+3. \`deltaPageCount\` map entries that name delta pages, at most ${DELTA_PAGES_MAX}, in the order in which they apply;
+4. \`deltaCount\` delta entries, which apply last;
+5. the machine state, when \`stateSlot\` is 0; longer ones than ${INLINE_STATE_BYTES_MAX} bytes have a run of slots.
+
+${fieldsOf(recordTable.rows())}
+
+The newest record whose checksum holds is the job's checkpoint if all slots of its own generation agree with their
+checksums; otherwise its commit did not complete, and the record in the other area is.
+
+### Map entry
+
+A directory page holds ${MAP_FANOUT} entries of leaf pages, a leaf page ${MAP_FANOUT} entries of the guest's pages.
+
+${fieldsOf(mapEntryTable.rows())}
+
+### Delta page
+
+Up to ${DELTAS_PER_PAGE} delta entries after a header of ${deltaPageTable.lengthBytes} bytes; what follows them in the slot has no meaning.
+
+${fieldsOf(deltaPageTable.rows())}
+
+### Delta entry
+
+${fieldsOf(deltaEntryTable.rows())}
+`;
+}
+
+function fieldsOf(rows: readonly FieldRow[]): string {
+  const lines = rows.map(
+    ({ offsetBytes, type, name, meaning }) => `| ${offsetBytes} | ${type} | ${name} | ${meaning} |`,
+  );
+  return ['| offset | type | field | meaning |', '| --- | --- | --- | --- |', ...lines].join('\n');
+}
