@@ -15,7 +15,8 @@ export type UsageErrorCode =
   | 'job-locked'
   | 'job-foreign'
   | 'job-newer-format'
-  | 'job-not-a-job';
+  | 'job-not-a-job'
+  | 'guest-file-changed';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';
 export type StorageErrorCode = 'storage-failed';

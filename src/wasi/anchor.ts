@@ -71,7 +71,9 @@ export class Anchor {
     return new Anchor(this.kind, path, -1);
   }
 
+  /** Status of the directory itself, even of one that was removed while open. */
   status(): fs.BigIntStats {
+    if (this.kind === 'descriptor') return fs.fstatSync(this.#descriptor, { bigint: true });
     return fs.lstatSync(this.entry('.'), { bigint: true });
   }
 

@@ -2,7 +2,8 @@ import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { Blocking, WasiConfig } from './config.ts';
 import type { DescriptorTable } from './descriptor.ts';
 import { Errno, refuse } from './errno.ts';
-import type { FileEffects } from './file-effects.ts';
+import type { FileContents } from './file-contents.ts';
+import type { FileNames } from './file-names.ts';
 import type { GuestClock } from './guest-clock.ts';
 
 /** What the host functions work on. */
@@ -10,7 +11,8 @@ export interface CallContext {
   readonly config: WasiConfig;
   readonly memory: GuestMemory;
   readonly descriptors: DescriptorTable;
-  readonly effects: FileEffects;
+  readonly contents: FileContents;
+  readonly names: FileNames;
   readonly clock: GuestClock;
   readonly blocking: Blocking;
   /** When the wait that a capture interrupted began, on the guest's monotonic clock; undefined when none did. */

@@ -62,7 +62,8 @@ export class FileDescriptor extends BaseDescriptor {
   }
 
   close(): void {
-    fs.closeSync(this.hostDescriptor);
+    // Standard input belongs to the process.
+    if (this.hostDescriptor !== 0) fs.closeSync(this.hostDescriptor);
   }
 }
 

@@ -2,10 +2,11 @@
 import * as fs from 'node:fs';
 import { ADVICE_COUNT, FdFlags, Rights, TimeFlags, Whence, rightsFromArgument } from './abi.ts';
 import type { CallContext, CallTable } from './call-context.ts';
+import type { Blocking } from './config.ts';
 import { INTERRUPTED } from './config.ts';
 import type { Descriptor, FileDescriptor, StreamDescriptor } from './descriptor.ts';
 import { Errno, refuse, systemCode } from './errno.ts';
-import type { FileEffects } from './file-effects.ts';
+import type { FileContents } from './file-contents.ts';
 import { storeFilestat, storeStreamStat, timesFromArguments } from './filestat.ts';
 import { storeUint64 } from './guest-clock.ts';
 import type { Mover } from './transfer.ts';
@@ -17,42 +18,49 @@ const OFFSET_MAX = Number.MAX_SAFE_INTEGER;
 /** How long to wait before asking a FIFO or device that has nothing yet again, in milliseconds. */
 const RETRY_MS = 2;
 
-class FileReader implements Mover {
-  readonly #context: CallContext;
+/** Reads or writes a file at a position; FIFOs and devices, which have none, wait in steps that a capture can end. */
+abstract class FileMover implements Mover {
   descriptor!: FileDescriptor;
+  /** Null for files without positions. */
   positionBytes: number | null = 0;
+  readonly #blocking: Blocking;
 
-  constructor(context: CallContext) {
-    this.#context = context;
+  constructor(blocking: Blocking) {
+    this.#blocking = blocking;
   }
+
+  protected abstract moveNow(view: Uint8Array): number;
 
   move(view: Uint8Array): number | 'interrupted' {
     for (;;) {
       try {
-        const count = fs.readSync(this.descriptor.hostDescriptor, view, 0, view.length, this.positionBytes);
+        const count = this.moveNow(view);
         if (this.positionBytes !== null) this.positionBytes += count;
         return count;
       } catch (error) {
         if (systemCode(error) !== 'EAGAIN' || (this.descriptor.flags & FdFlags.nonblock) !== 0) throw error;
       }
-      if (this.#context.blocking.waitUntil(performance.now() + RETRY_MS) === 'interrupted') return 'interrupted';
+      if (this.#blocking.waitUntil(performance.now() + RETRY_MS) === 'interrupted') return 'interrupted';
     }
   }
 }
 
-class FileWriter implements Mover {
-  readonly #effects: FileEffects;
-  descriptor!: FileDescriptor;
-  positionBytes: number | null = 0;
+class FileReader extends FileMover {
+  protected override moveNow(view: Uint8Array): number {
+    return fs.readSync(this.descriptor.hostDescriptor, view, 0, view.length, this.positionBytes);
+  }
+}
 
-  constructor(context: CallContext) {
-    this.#effects = context.effects;
+class FileWriter extends FileMover {
+  readonly #contents: FileContents;
+
+  constructor(blocking: Blocking, contents: FileContents) {
+    super(blocking);
+    this.#contents = contents;
   }
 
-  move(view: Uint8Array): number {
-    const count = this.#effects.write(this.descriptor, view, this.positionBytes);
-    if (this.positionBytes !== null) this.positionBytes += count;
-    return count;
+  protected override moveNow(view: Uint8Array): number {
+    return this.#contents.write(this.descriptor, view, this.positionBytes);
   }
 }
 
@@ -66,9 +74,9 @@ class StreamMover implements Mover {
 }
 
 export function fileCalls(context: CallContext): CallTable {
-  const { memory, descriptors, effects } = context;
-  const reader = new FileReader(context);
-  const writer = new FileWriter(context);
+  const { memory, descriptors, contents, names } = context;
+  const reader = new FileReader(context.blocking);
+  const writer = new FileWriter(context.blocking, contents);
   const streamMover = new StreamMover();
 
   /** A file to be used at positions; streams and directories have none. */
@@ -170,7 +178,7 @@ export function fileCalls(context: CallContext): CallTable {
     },
 
     fd_close(number: number): number {
-      closeDescriptor(descriptors.remove(number), effects);
+      closeDescriptor(descriptors.remove(number), contents);
       return Errno.success;
     },
 
@@ -180,16 +188,16 @@ export function fileCalls(context: CallContext): CallTable {
       if (from >>> 0 === to >>> 0) return Errno.success;
       descriptors.remove(from);
       descriptors.set(to >>> 0, source);
-      closeDescriptor(replaced, effects);
+      closeDescriptor(replaced, contents);
       return Errno.success;
     },
 
     fd_sync(number: number): number {
-      return sync(descriptors.get(number), Rights.fdSync, effects);
+      return sync(descriptors.get(number), Rights.fdSync, contents);
     },
 
     fd_datasync(number: number): number {
-      return sync(descriptors.get(number), Rights.fdDatasync, effects);
+      return sync(descriptors.get(number), Rights.fdDatasync, contents);
     },
 
     fd_advise(number: number, offset: bigint, lengthBytes: bigint, advice: number): number {
@@ -208,7 +216,7 @@ export function fileCalls(context: CallContext): CallTable {
       const end = offsetFromArgument(offset) + offsetFromArgument(lengthBytes);
       if (end > OFFSET_MAX) return Errno.fbig;
       if (!descriptor.seekable) return Errno.spipe;
-      if (end > sizeOf(descriptor)) effects.setSize(descriptor, end);
+      if (end > sizeOf(descriptor)) contents.setSize(descriptor, end);
       return Errno.success;
     },
 
@@ -249,11 +257,11 @@ export function fileCalls(context: CallContext): CallTable {
       const descriptor = descriptors.get(number);
       descriptor.need(Rights.fdFilestatGet);
       if (descriptor.kind === 'directory') {
-        storeFilestat(memory, result >>> 0, descriptor.anchor.status(), context.effects);
+        storeFilestat(memory, result >>> 0, descriptor.anchor.status(), names);
       } else if (descriptor.kind === 'file') {
-        storeFilestat(memory, result >>> 0, fs.fstatSync(descriptor.hostDescriptor, { bigint: true }), context.effects);
+        storeFilestat(memory, result >>> 0, fs.fstatSync(descriptor.hostDescriptor, { bigint: true }), names);
       } else {
-        storeStreamStat(memory, result >>> 0, descriptor.stream, context.effects);
+        storeStreamStat(memory, result >>> 0, descriptor.stream, names);
       }
       return Errno.success;
     },
@@ -261,7 +269,7 @@ export function fileCalls(context: CallContext): CallTable {
     fd_filestat_set_size(number: number, size: bigint): number {
       const descriptor = file(number, Rights.fdFilestatSetSize);
       if (!descriptor.seekable) return Errno.inval;
-      effects.setSize(descriptor, offsetFromArgument(size));
+      contents.setSize(descriptor, offsetFromArgument(size));
       return Errno.success;
     },
 
@@ -271,11 +279,11 @@ export function fileCalls(context: CallContext): CallTable {
       if (descriptor.kind === 'stream') return Errno.badf;
       checkTimeFlags(flags);
       if (descriptor.kind === 'directory') {
-        const times = timesFromArguments(descriptor.anchor.status(), access, modify, flags, context.clock);
-        effects.setDirectoryTimes(descriptor, times);
+        const status = descriptor.anchor.status();
+        names.setDirectoryTimes(descriptor, status, timesFromArguments(status, access, modify, flags, context.clock));
       } else {
         const status = fs.fstatSync(descriptor.hostDescriptor, { bigint: true });
-        effects.setFileTimes(descriptor, timesFromArguments(status, access, modify, flags, context.clock));
+        names.setFileTimes(descriptor, status, timesFromArguments(status, access, modify, flags, context.clock));
       }
       return Errno.success;
     },
@@ -288,14 +296,14 @@ export function checkTimeFlags(flags: number): void {
   if ((flags & ~TimeFlags.all) !== 0 || (flags & access) === access || (flags & modify) === modify) refuse(Errno.inval);
 }
 
-export function closeDescriptor(descriptor: Descriptor, effects: FileEffects): void {
-  if (descriptor.kind === 'file') effects.close(descriptor);
+export function closeDescriptor(descriptor: Descriptor, contents: FileContents): void {
+  if (descriptor.kind === 'file') contents.close(descriptor);
   else descriptor.close();
 }
 
-function sync(descriptor: Descriptor, right: number, effects: FileEffects): number {
+function sync(descriptor: Descriptor, right: number, contents: FileContents): number {
   descriptor.need(right);
-  if (descriptor.kind === 'file') effects.sync(descriptor);
+  if (descriptor.kind === 'file') contents.sync(descriptor);
   else if (descriptor.kind === 'directory') descriptor.anchor.sync();
   return Errno.success;
 }

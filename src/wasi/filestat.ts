@@ -2,33 +2,29 @@
 import type { BigIntStats } from 'node:fs';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { Size, TimeFlags } from './abi.ts';
-import type { FileEffects } from './file-effects.ts';
+import type { FileNames } from './file-names.ts';
 import type { GuestClock } from './guest-clock.ts';
 import { fileTypeOf } from './open-file.ts';
 import type { StandardStream } from './standard-stream.ts';
 
-export function storeFilestat(memory: GuestMemory, address: number, status: BigIntStats, effects: FileEffects): void {
+export function storeFilestat(memory: GuestMemory, address: number, status: BigIntStats, names: FileNames): void {
   memory.viewForWriting(address, Size.filestat).fill(0);
   memory.setBigUint64(address, status.dev);
   memory.setBigUint64(address + 8, status.ino);
   memory.setUint8(address + 16, fileTypeOf(status));
-  memory.setBigUint64(address + 24, status.nlink - BigInt(effects.hiddenLinkCount(status)));
+  const shown = names.guestStatus(status);
+  memory.setBigUint64(address + 24, shown.nlink);
   memory.setBigUint64(address + 32, status.size);
-  memory.setBigUint64(address + 40, status.atimeNs);
-  memory.setBigUint64(address + 48, status.mtimeNs);
+  memory.setBigUint64(address + 40, shown.atimeNs);
+  memory.setBigUint64(address + 48, shown.mtimeNs);
   memory.setBigUint64(address + 56, status.ctimeNs);
 }
 
 /** Status of a stream; one that no file is behind has only its kind. */
-export function storeStreamStat(
-  memory: GuestMemory,
-  address: number,
-  stream: StandardStream,
-  effects: FileEffects,
-): void {
+export function storeStreamStat(memory: GuestMemory, address: number, stream: StandardStream, names: FileNames): void {
   const status = stream.status();
   if (status !== undefined) {
-    storeFilestat(memory, address, status, effects);
+    storeFilestat(memory, address, status, names);
     return;
   }
   memory.viewForWriting(address, Size.filestat).fill(0);

@@ -5,6 +5,7 @@ import { FileType } from './abi.ts';
 export class OpenFile {
   /** Device and inode: what tells one file from another while both exist. */
   readonly key: string;
+  readonly inode: string;
   readonly fileType: number;
   /** Absolute path of a name that it has; follows the guest's own renames. */
   path: string;
@@ -18,8 +19,9 @@ export class OpenFile {
   /** Extents whose pre-images are in the undo journal of the current generation. */
   readonly savedExtents = new Set<number>();
 
-  constructor(key: string, fileType: number, path: string) {
+  constructor(key: string, inode: string, fileType: number, path: string) {
     this.key = key;
+    this.inode = inode;
     this.fileType = fileType;
     this.path = path;
   }

@@ -17,7 +17,8 @@ import type { Descriptor } from './descriptor.ts';
 import { DirectoryDescriptor, FileDescriptor } from './descriptor.ts';
 import { Errno, refuse } from './errno.ts';
 import { checkTimeFlags } from './file-calls.ts';
-import type { FileEffects } from './file-effects.ts';
+import type { FileContents } from './file-contents.ts';
+import type { FileNames } from './file-names.ts';
 import { storeFilestat, timesFromArguments } from './filestat.ts';
 import type { Entry } from './path-walk.ts';
 import { walk } from './path-walk.ts';
@@ -26,7 +27,7 @@ const READ_RIGHTS = Rights.fdRead | Rights.fdReaddir;
 const WRITE_RIGHTS = Rights.fdDatasync | Rights.fdWrite | Rights.fdAllocate | Rights.fdFilestatSetSize;
 
 export function pathCalls(context: CallContext): CallTable {
-  const { memory, descriptors, effects } = context;
+  const { memory, descriptors, contents, names } = context;
 
   /** Walks to the entry that a call names, and hands it to `use`. */
   function withEntry<Result>(
@@ -71,7 +72,7 @@ export function pathCalls(context: CallContext): CallTable {
       if ((neededToInherit(request) & ~directory.inheriting) !== 0) return Errno.notcapable;
       memory.viewForWriting(result >>> 0, 4);
       const follow = (lookup & LookupFlags.symlinkFollow) !== 0;
-      const opened = withEntry(number, 0, follow, path, lengthBytes, (entry) => open(entry, request, effects));
+      const opened = withEntry(number, 0, follow, path, lengthBytes, (entry) => open(entry, request, contents));
       memory.setUint32(result >>> 0, descriptors.add(opened));
       return Errno.success;
     },
@@ -79,7 +80,7 @@ export function pathCalls(context: CallContext): CallTable {
     path_create_directory(number: number, path: number, lengthBytes: number): number {
       withEntry(number, Rights.pathCreateDirectory, false, path, lengthBytes, (entry) => {
         if (entry.status !== undefined) refuse(Errno.exist);
-        effects.makeDirectory(entry);
+        names.makeDirectory(entry);
       });
       return Errno.success;
     },
@@ -89,7 +90,7 @@ export function pathCalls(context: CallContext): CallTable {
         if (entry.status === undefined) refuse(Errno.noent);
         if (entry.name === '.') refuse(Errno.inval);
         if (!entry.status.isDirectory()) refuse(Errno.notdir);
-        effects.removeDirectory(entry);
+        names.removeDirectory(entry, entry.status);
       });
       return Errno.success;
     },
@@ -99,7 +100,7 @@ export function pathCalls(context: CallContext): CallTable {
         if (entry.status === undefined) refuse(Errno.noent);
         if (entry.status.isDirectory()) refuse(Errno.isdir);
         if (entry.directoryOnly) refuse(Errno.notdir);
-        effects.removeFile(entry);
+        names.removeFile(entry, entry.status);
       });
       return Errno.success;
     },
@@ -113,7 +114,7 @@ export function pathCalls(context: CallContext): CallTable {
       toLength: number,
     ): number {
       withEntry(fromNumber, Rights.pathRenameSource, false, fromPath, fromLength, (from) =>
-        withEntry(toNumber, Rights.pathRenameTarget, false, toPath, toLength, (to) => rename(from, to, effects)),
+        withEntry(toNumber, Rights.pathRenameTarget, false, toPath, toLength, (to) => rename(from, to, names)),
       );
       return Errno.success;
     },
@@ -135,7 +136,7 @@ export function pathCalls(context: CallContext): CallTable {
           if (from.status.isDirectory()) refuse(Errno.perm);
           if (from.directoryOnly) refuse(Errno.notdir);
           if (to.directoryOnly) refuse(Errno.noent);
-          effects.makeLink(from, to);
+          names.makeLink(from, from.status, to);
         }),
       );
       return Errno.success;
@@ -151,7 +152,7 @@ export function pathCalls(context: CallContext): CallTable {
           refuse(entry.directoryOnly && !entry.status.isDirectory() ? Errno.notdir : Errno.exist);
         }
         if (entry.directoryOnly) refuse(Errno.noent);
-        effects.makeSymbolicLink(text, entry);
+        names.makeSymbolicLink(text, entry);
       });
       return Errno.success;
     },
@@ -177,7 +178,7 @@ export function pathCalls(context: CallContext): CallTable {
     path_filestat_get(number: number, lookup: number, path: number, lengthBytes: number, result: number): number {
       const follow = (lookup & LookupFlags.symlinkFollow) !== 0;
       const status = withEntry(number, Rights.pathFilestatGet, follow, path, lengthBytes, existing);
-      storeFilestat(memory, result >>> 0, status, effects);
+      storeFilestat(memory, result >>> 0, status, names);
       return Errno.success;
     },
 
@@ -193,7 +194,8 @@ export function pathCalls(context: CallContext): CallTable {
       checkTimeFlags(flags);
       const follow = (lookup & LookupFlags.symlinkFollow) !== 0;
       withEntry(number, Rights.pathFilestatSetTimes, follow, path, lengthBytes, (entry) => {
-        effects.setTimes(entry, timesFromArguments(existing(entry), access, modify, flags, context.clock));
+        const status = existing(entry);
+        names.setTimes(entry, status, timesFromArguments(status, access, modify, flags, context.clock));
       });
       return Errno.success;
     },
@@ -230,7 +232,7 @@ function existing(entry: Entry): fs.BigIntStats {
   return status;
 }
 
-function open(entry: Entry, request: OpenRequest, effects: FileEffects): Descriptor {
+function open(entry: Entry, request: OpenRequest, contents: FileContents): Descriptor {
   const { openFlags } = request;
   const writes = (request.rights & WRITE_RIGHTS) !== 0;
   const reads = (request.rights & READ_RIGHTS) !== 0;
@@ -252,13 +254,14 @@ function open(entry: Entry, request: OpenRequest, effects: FileEffects): Descrip
   }
   if (entry.directoryOnly) refuse(status === undefined ? Errno.isdir : Errno.notdir);
 
-  const access = writes ? (reads ? fs.constants.O_RDWR : fs.constants.O_WRONLY) : fs.constants.O_RDONLY;
+  const truncates = (openFlags & OpenFlags.truncate) !== 0;
+  const { O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
+  const access = writes || truncates ? (reads ? O_RDWR : O_WRONLY) : O_RDONLY;
   // A FIFO or device must not hold the thread, where no capture could reach it: waiting is done here, in small steps.
   let hostFlags = access | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK;
   if ((request.flags & FdFlags.sync) !== 0) hostFlags |= fs.constants.O_SYNC;
   else if ((request.flags & (FdFlags.dsync | FdFlags.rsync)) !== 0) hostFlags |= fs.constants.O_DSYNC;
-  const truncates = (openFlags & OpenFlags.truncate) !== 0;
-  const { hostDescriptor, file } = effects.open(entry, hostFlags, truncates);
+  const { hostDescriptor, file } = contents.open(entry, hostFlags, truncates);
   const regular = file.fileType === FileType.regularFile || file.fileType === FileType.blockDevice;
   return new FileDescriptor(
     file,
@@ -282,7 +285,7 @@ function openDirectory(entry: Entry, request: OpenRequest): DirectoryDescriptor 
   );
 }
 
-function rename(from: Entry, to: Entry, effects: FileEffects): void {
+function rename(from: Entry, to: Entry, names: FileNames): void {
   if (from.status === undefined) refuse(Errno.noent);
   if (from.name === '.' || to.name === '.') refuse(Errno.busy);
   const fromDirectory = from.status.isDirectory();
@@ -295,5 +298,5 @@ function rename(from: Entry, to: Entry, effects: FileEffects): void {
     if (from.status.dev === to.status.dev && from.status.ino === to.status.ino) return;
   }
   if (fromDirectory && `${to.path}/`.startsWith(`${from.path}/`)) refuse(Errno.inval);
-  effects.rename(from, to);
+  names.rename(from, from.status, to);
 }

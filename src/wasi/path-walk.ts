@@ -63,23 +63,23 @@ function closeOpened(stack: Anchor[]): void {
 
 /**
  * Walks `path` from `start`. With `follow`, a link as the last component is expanded too. The entry need not exist, but
- * the directory that would hold it must.
+ * the directory that would hold it must. `showAsides` finds Continuo's own names too, which the guest must not.
  *
  * Errors: ENOENT for the empty path and missing directories, ENOTCAPABLE for absolute paths and paths that leave `start`,
  * ENOTDIR, ELOOP, ENAMETOOLONG as the system says.
  */
-export function walk(start: Anchor, path: string, follow: boolean): Entry {
+export function walk(start: Anchor, path: string, follow: boolean, showAsides = false): Entry {
   if (path === '') refuse(Errno.noent);
   const stack: Anchor[] = [start];
   try {
-    return walkFrom(stack, path, follow);
+    return walkFrom(stack, path, follow, showAsides);
   } catch (error) {
     closeOpened(stack);
     throw error;
   }
 }
 
-function walkFrom(stack: Anchor[], path: string, follow: boolean): Entry {
+function walkFrom(stack: Anchor[], path: string, follow: boolean, showAsides: boolean): Entry {
   let components = split(path);
   let directoryOnly = endsLikeDirectory(path);
   let next = 0;
@@ -91,7 +91,7 @@ function walkFrom(stack: Anchor[], path: string, follow: boolean): Entry {
       stack.pop()!.close();
       continue;
     }
-    checkName(name);
+    checkName(name, showAsides);
     const parent = stack[stack.length - 1]!;
     const last = next === components.length;
     let target: string | undefined;
@@ -151,8 +151,8 @@ function isAbsolute(path: string): boolean {
   return path.startsWith('/') || (process.platform === 'win32' && /^([A-Za-z]:|\\)/.test(path));
 }
 
-function checkName(name: string): void {
-  if (name.startsWith(ASIDE_PREFIX)) refuse(Errno.noent);
+function checkName(name: string, showAsides: boolean): void {
+  if (!showAsides && name.startsWith(ASIDE_PREFIX)) refuse(Errno.noent);
   // On Windows a backslash separates and a colon names a drive or a stream: neither may pass as part of a name.
   if (process.platform === 'win32' && /[\\:]/.test(name)) refuse(Errno.notcapable);
 }

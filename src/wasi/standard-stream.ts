@@ -1,11 +1,8 @@
 import * as fs from 'node:fs';
 import { FileType } from './abi.ts';
 import type { Blocking } from './config.ts';
-import { Errno, refuse, systemCode } from './errno.ts';
+import { Errno, refuse } from './errno.ts';
 import { fileTypeOf } from './open-file.ts';
-
-/** How long to wait before asking a full pipe again, in milliseconds. */
-const RETRY_MS = 2;
 
 /** Standard input, output or error that is not a regular file opened for the guest. */
 export interface StandardStream {
@@ -118,95 +115,5 @@ export class GivenInput implements StandardStream {
 
   readableBytes(): number {
     return Math.max(0, this.#bytes.length - this.offsetBytes);
-  }
-}
-
-/** Where bytes of standard output or error leave the process. */
-export interface OutputPort {
-  readonly fileType: number;
-  status(): fs.BigIntStats | undefined;
-  /** Writes some bytes at once; 0 when the reader is not taking any now. */
-  tryWrite(bytes: Uint8Array): number;
-}
-
-export class InheritedPort implements OutputPort {
-  readonly fileType: number;
-  readonly hostDescriptor: number;
-
-  constructor(hostDescriptor: number) {
-    this.hostDescriptor = hostDescriptor;
-    this.fileType = fileTypeOf(fs.fstatSync(hostDescriptor, { bigint: true }));
-  }
-
-  status(): fs.BigIntStats {
-    return fs.fstatSync(this.hostDescriptor, { bigint: true });
-  }
-
-  tryWrite(bytes: Uint8Array): number {
-    try {
-      return fs.writeSync(this.hostDescriptor, bytes);
-    } catch (error) {
-      if (systemCode(error) === 'EAGAIN') return 0;
-      throw error;
-    }
-  }
-}
-
-export class SinkPort implements OutputPort {
-  readonly fileType = FileType.unknown;
-  readonly #write: (bytes: Uint8Array) => void;
-
-  constructor(write: (bytes: Uint8Array) => void) {
-    this.#write = write;
-  }
-
-  status(): undefined {
-    return undefined;
-  }
-
-  tryWrite(bytes: Uint8Array): number {
-    this.#write(bytes);
-    return bytes.length;
-  }
-}
-
-/** Standard output or error. */
-export class OutputStream implements StandardStream {
-  readonly port: OutputPort;
-  readonly #blocking: Blocking;
-  /** Bytes that the guest has written since the job began. */
-  producedBytes = 0;
-
-  constructor(port: OutputPort, blocking: Blocking) {
-    this.port = port;
-    this.#blocking = blocking;
-  }
-
-  get fileType(): number {
-    return this.port.fileType;
-  }
-
-  status(): fs.BigIntStats | undefined {
-    return this.port.status();
-  }
-
-  read(): never {
-    return refuse(Errno.badf);
-  }
-
-  write(bytes: Uint8Array): number | 'interrupted' {
-    if (bytes.length === 0) return 0;
-    for (;;) {
-      const count = this.port.tryWrite(bytes);
-      if (count > 0) {
-        this.producedBytes += count;
-        return count;
-      }
-      if (this.#blocking.waitUntil(performance.now() + RETRY_MS) === 'interrupted') return 'interrupted';
-    }
-  }
-
-  readableBytes(): number {
-    return 0;
   }
 }

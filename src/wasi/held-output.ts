@@ -1,0 +1,146 @@
+/**
+ * Output that waits for the checkpoint that covers it (`--output commit`), in files of the job directory: it may be
+ * longer than memory, and a restart from that checkpoint must have it.
+ *
+ * A file holds the output of one generation as chunks in the order of writing: stream u8 (0 standard output, 1 standard
+ * error), 3 zero bytes, length u32 little-endian, bytes. Files are named by generation modulo FILE_COUNT; a file is used
+ * again only when its output was released after a commit. Its length and checksum are part of the captured state, and
+ * it is durable before that state commits.
+ */
+import { crc32 } from 'node:zlib';
+import type { Device, DeviceFile } from '../device/device.ts';
+import { CorruptionError, assert } from '../error/errors.ts';
+
+const FILE_COUNT = 4;
+const HEAD_BYTES = 8;
+const BUFFER_BYTES = 65536;
+
+/** The finished output of one generation. */
+export interface HeldPart {
+  generation: number;
+  lengthBytes: number;
+  checksum: number;
+}
+
+export class HeldOutput {
+  readonly #device: Device;
+  readonly #buffer = Buffer.alloc(BUFFER_BYTES);
+  #generation: number;
+  #file: DeviceFile | undefined;
+  /** Files of finished parts that are not yet durable. */
+  #finished: DeviceFile[] = [];
+  #namesUnsynced = false;
+  #lengthBytes = 0;
+  #checksum = 0;
+  #parts: HeldPart[];
+
+  constructor(device: Device, generation: number, parts: readonly HeldPart[]) {
+    this.#device = device;
+    this.#generation = generation;
+    this.#parts = [...parts];
+  }
+
+  append(stream: number, bytes: Uint8Array): void {
+    if (this.#file === undefined) {
+      assert(
+        this.#parts.every((part) => this.#generation - part.generation < FILE_COUNT),
+        'output is held for too many generations',
+      );
+      const name = fileName(this.#generation);
+      // Few names are used again and again, so that making them durable is rare.
+      if (!this.#device.list().includes(name)) this.#namesUnsynced = true;
+      this.#file = this.#device.openFile(name, 'create');
+    }
+    for (let start = 0; start < bytes.length; start += BUFFER_BYTES - HEAD_BYTES) {
+      const piece = bytes.subarray(start, start + BUFFER_BYTES - HEAD_BYTES);
+      this.#buffer.writeUInt32LE(stream, 0);
+      this.#buffer.writeUInt32LE(piece.length, 4);
+      this.#buffer.set(piece, HEAD_BYTES);
+      const chunk = this.#buffer.subarray(0, HEAD_BYTES + piece.length);
+      this.#file.write(chunk, this.#lengthBytes);
+      this.#checksum = crc32(chunk, this.#checksum);
+      this.#lengthBytes += chunk.length;
+    }
+  }
+
+  /** Ends the current generation; the parts that the state being captured covers. */
+  capture(): readonly HeldPart[] {
+    if (this.#file !== undefined) {
+      this.#finished.push(this.#file);
+      this.#file = undefined;
+      this.#parts.push({
+        generation: this.#generation,
+        lengthBytes: this.#lengthBytes,
+        checksum: this.#checksum,
+      });
+      this.#lengthBytes = 0;
+      this.#checksum = 0;
+    }
+    this.#generation++;
+    return [...this.#parts];
+  }
+
+  /** Makes the finished parts durable. */
+  sync(): void {
+    for (const file of this.#finished) {
+      file.sync();
+      file.close();
+    }
+    this.#finished = [];
+    if (this.#namesUnsynced) this.#device.syncDirectory();
+    this.#namesUnsynced = false;
+  }
+
+  /** Gives all finished parts to `release`, in order, and forgets them. */
+  releaseAll(release: (stream: number, bytes: Uint8Array) => void): void {
+    for (const part of this.#parts) this.#releasePart(part, release);
+    this.#parts = [];
+  }
+
+  #releasePart(part: HeldPart, release: (stream: number, bytes: Uint8Array) => void): void {
+    const file = this.#device.openFile(fileName(part.generation), 'read');
+    try {
+      const found = checksumOf(file, part.lengthBytes, this.#buffer);
+      if (found !== part.checksum) {
+        throw new CorruptionError(
+          `${file.path} does not hold the output that the checkpoint left to be shown; ` +
+            'that output is lost: run the job again with --fresh to have it from the beginning',
+          { path: file.path, byteOffset: 0, expected: part.checksum, found },
+        );
+      }
+      let at = 0;
+      while (at < part.lengthBytes) {
+        file.readInto(this.#buffer.subarray(0, HEAD_BYTES), at);
+        const stream = this.#buffer.readUInt32LE(0);
+        const lengthBytes = this.#buffer.readUInt32LE(4);
+        const piece = this.#buffer.subarray(0, Math.min(lengthBytes, BUFFER_BYTES));
+        file.readInto(piece, at + HEAD_BYTES);
+        release(stream, piece);
+        at += HEAD_BYTES + lengthBytes;
+      }
+    } finally {
+      file.close();
+    }
+  }
+
+  close(): void {
+    for (const file of this.#finished) file.close();
+    this.#finished = [];
+    this.#file?.close();
+    this.#file = undefined;
+  }
+}
+
+function fileName(generation: number): string {
+  return `held-output-${generation % FILE_COUNT}`;
+}
+
+function checksumOf(file: DeviceFile, lengthBytes: number, buffer: Uint8Array): number {
+  let checksum = 0;
+  for (let at = 0; at < lengthBytes; at += buffer.length) {
+    const view = buffer.subarray(0, Math.min(buffer.length, lengthBytes - at));
+    const count = file.readInto(view, at);
+    checksum = crc32(view.subarray(0, count), checksum);
+  }
+  return checksum;
+}

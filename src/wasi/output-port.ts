@@ -1,0 +1,88 @@
+import * as fs from 'node:fs';
+import { FileType } from './abi.ts';
+import { systemCode } from './errno.ts';
+import { fileTypeOf } from './open-file.ts';
+
+/** Where bytes of standard output or error leave the process. */
+export interface OutputPort {
+  readonly fileType: number;
+  status(): fs.BigIntStats | undefined;
+  /** Writes some bytes at once; 0 when the reader is not taking any now. */
+  tryWrite(bytes: Uint8Array): number;
+}
+
+/** The process's own standard output or error. */
+export class InheritedPort implements OutputPort {
+  readonly fileType: number;
+  readonly #hostDescriptor: number;
+  /** Where to write next in a file that does not stand at its end by itself; null where the host keeps the position. */
+  #positionBytes: number | null = null;
+
+  constructor(hostDescriptor: number) {
+    this.#hostDescriptor = hostDescriptor;
+    this.fileType = fileTypeOf(this.status());
+  }
+
+  get isRegularFile(): boolean {
+    return this.fileType === FileType.regularFile;
+  }
+
+  status(): fs.BigIntStats {
+    return fs.fstatSync(this.#hostDescriptor, { bigint: true });
+  }
+
+  sizeBytes(): number {
+    return fs.fstatSync(this.#hostDescriptor).size;
+  }
+
+  /** Cuts a regular file to `sizeBytes` where it is longer, and goes on at its end; returns the bytes it has then. */
+  continueAt(sizeBytes: number): number {
+    let size = this.sizeBytes();
+    if (size > sizeBytes) {
+      fs.ftruncateSync(this.#hostDescriptor, sizeBytes);
+      size = sizeBytes;
+    }
+    if (!standsAtEnd(this.#hostDescriptor, size)) this.#positionBytes = size;
+    return size;
+  }
+
+  tryWrite(bytes: Uint8Array): number {
+    try {
+      const count = fs.writeSync(this.#hostDescriptor, bytes, 0, bytes.length, this.#positionBytes);
+      if (this.#positionBytes !== null) this.#positionBytes += count;
+      return count;
+    } catch (error) {
+      if (systemCode(error) === 'EAGAIN') return 0;
+      throw error;
+    }
+  }
+}
+
+/** Whether the next write goes to the end of the file; Linux tells, elsewhere append mode (`>>`) is taken for granted. */
+function standsAtEnd(hostDescriptor: number, sizeBytes: number): boolean {
+  const path = `/proc/self/fdinfo/${hostDescriptor}`;
+  if (process.platform !== 'linux' || !fs.existsSync(path)) return true;
+  const information = fs.readFileSync(path, 'latin1');
+  const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(information)?.[1] ?? '0', 8);
+  const position = Number(/^pos:\s*(\d+)$/m.exec(information)?.[1] ?? '0');
+  return (flags & fs.constants.O_APPEND) !== 0 || position === sizeBytes;
+}
+
+/** A function of the embedder. */
+export class SinkPort implements OutputPort {
+  readonly fileType = FileType.unknown;
+  readonly #write: (bytes: Uint8Array) => void;
+
+  constructor(write: (bytes: Uint8Array) => void) {
+    this.#write = write;
+  }
+
+  status(): undefined {
+    return undefined;
+  }
+
+  tryWrite(bytes: Uint8Array): number {
+    this.#write(bytes);
+    return bytes.length;
+  }
+}

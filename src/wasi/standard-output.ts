@@ -1,0 +1,256 @@
+/**
+ * Standard output and error: what the guest has produced, what has left the process, and what waits for a commit.
+ *
+ * A restart must neither lose nor repeat output. Of an inherited regular file the checkpoint knows the size, and the
+ * restart cuts it. A terminal or pipe takes nothing back: a small file in the job directory counts what has gone into
+ * it (*released* bytes), so that a restart can say what it shows again, or, in commit mode, release only the rest. The
+ * count is written after the bytes, so that a kill between the two shows them twice rather than never.
+ */
+import type { BigIntStats } from 'node:fs';
+import { crc32 } from 'node:zlib';
+import type { Device, DeviceFile } from '../device/device.ts';
+import { UsageError } from '../error/errors.ts';
+import type { Blocking, OutputMode, OutputTarget } from './config.ts';
+import { Errno, refuse, systemCode } from './errno.ts';
+import type { HeldPart } from './held-output.ts';
+import { HeldOutput } from './held-output.ts';
+import type { OutputPort } from './output-port.ts';
+import { InheritedPort, SinkPort } from './output-port.ts';
+import type { StandardStream } from './standard-stream.ts';
+
+/** How long to wait before asking a full pipe again, in milliseconds. */
+const RETRY_MS = 2;
+const STREAM_NAMES = ['standard output', 'standard error'] as const;
+const COUNT_FILE = 'output-released';
+const COUNT_BYTES = 20;
+
+export interface OutputStreamState {
+  producedBytes: number;
+  releasedBytes: number;
+  /** Size of the inherited regular file; null for anything else. */
+  fileBytes: number | null;
+}
+
+export interface StandardOutputState {
+  streams: OutputStreamState[];
+  held: HeldPart[];
+}
+
+/** One of the two streams as the guest writes to it. */
+export class OutputStream implements StandardStream {
+  readonly port: OutputPort;
+  producedBytes = 0;
+  releasedBytes = 0;
+  /** Nobody reads any more: what is still held for it is dropped. */
+  broken = false;
+  readonly #index: number;
+  readonly #outputs: StandardOutput;
+
+  constructor(port: OutputPort, index: number, outputs: StandardOutput) {
+    this.port = port;
+    this.#index = index;
+    this.#outputs = outputs;
+  }
+
+  get fileType(): number {
+    return this.port.fileType;
+  }
+
+  status(): BigIntStats | undefined {
+    return this.port.status();
+  }
+
+  read(): never {
+    return refuse(Errno.badf);
+  }
+
+  write(bytes: Uint8Array): number | 'interrupted' {
+    if (bytes.length === 0) return 0;
+    if (this.broken) return refuse(Errno.pipe);
+    const count = this.#outputs.write(this.#index, bytes);
+    if (count !== 'interrupted') this.producedBytes += count;
+    return count;
+  }
+
+  readableBytes(): number {
+    return 0;
+  }
+}
+
+export class StandardOutput {
+  /** Undefined where a stream is a file that Continuo opened: the guest writes to it as to any file. */
+  readonly streams: readonly (OutputStream | undefined)[];
+  readonly #blocking: Blocking;
+  readonly #held: HeldOutput | undefined;
+  readonly #countFile: DeviceFile | undefined;
+  /** Where in each stream the output begins that is still held. */
+  readonly #releasePositions = [0, 0];
+  readonly #countRecord = Buffer.alloc(COUNT_BYTES);
+
+  constructor(
+    targets: readonly OutputTarget[],
+    mode: OutputMode,
+    blocking: Blocking,
+    device: Device | undefined,
+    generation: number,
+    state: StandardOutputState | undefined,
+    notice: (text: string) => void,
+  ) {
+    this.#blocking = blocking;
+    this.streams = targets.map((target, index) => {
+      if (target.kind === 'file') return undefined;
+      const port = target.kind === 'inherit' ? new InheritedPort(index + 1) : new SinkPort(target.write);
+      return new OutputStream(port, index, this);
+    });
+    if (mode === 'commit') {
+      if (device === undefined) throw new UsageError('bad-argument', 'output can be held until a commit only by a job');
+      this.#held = new HeldOutput(device, generation, state?.held ?? []);
+    }
+    const counts = state === undefined || device === undefined ? undefined : readCounts(device);
+    if (device !== undefined && this.streams.some((stream) => stream !== undefined && countsFor(stream.port))) {
+      const exists = device.list().includes(COUNT_FILE);
+      this.#countFile = device.openFile(COUNT_FILE, exists ? 'write' : 'create');
+    }
+    for (const [index, stream] of this.streams.entries()) {
+      const streamState = state?.streams[index];
+      if (stream === undefined || streamState === undefined) continue;
+      this.#restore(stream, index, streamState, counts?.[index], notice);
+    }
+    this.#storeCounts();
+    this.release();
+  }
+
+  #restore(
+    stream: OutputStream,
+    index: number,
+    state: OutputStreamState,
+    shownBytes: number | undefined,
+    notice: (text: string) => void,
+  ): void {
+    const name = STREAM_NAMES[index]!;
+    stream.producedBytes = state.producedBytes;
+    stream.releasedBytes = state.releasedBytes;
+    this.#releasePositions[index] = state.releasedBytes;
+    const { port } = stream;
+    if (port instanceof InheritedPort && port.isRegularFile) {
+      const missing = (state.fileBytes ?? 0) - port.continueAt(state.fileBytes ?? Infinity);
+      if (missing > 0) {
+        notice(
+          `${name} lacks ${missing} bytes that the program had written before the checkpoint; ` +
+            'append to the same file (>>) to keep them',
+        );
+      }
+      return;
+    }
+    if (shownBytes === undefined || shownBytes <= state.releasedBytes) return;
+    if (this.#held !== undefined) stream.releasedBytes = Math.min(shownBytes, state.producedBytes);
+    else
+      notice(
+        `${shownBytes - state.releasedBytes} bytes of ${name} that were written after the checkpoint are shown again`,
+      );
+  }
+
+  /** Takes bytes of the guest; returns how many. */
+  write(index: number, bytes: Uint8Array): number | 'interrupted' {
+    if (this.#held !== undefined) {
+      this.#held.append(index, bytes);
+      return bytes.length;
+    }
+    const stream = this.streams[index]!;
+    for (;;) {
+      const count = stream.port.tryWrite(bytes);
+      if (count > 0) {
+        stream.releasedBytes += count;
+        if (this.#countFile !== undefined && countsFor(stream.port)) this.#storeCounts();
+        return count;
+      }
+      if (this.#blocking.waitUntil(performance.now() + RETRY_MS) === 'interrupted') return 'interrupted';
+    }
+  }
+
+  captureState(): StandardOutputState {
+    const held = this.#held?.capture() ?? [];
+    return {
+      held: [...held],
+      streams: this.streams.map((stream) => ({
+        producedBytes: stream?.producedBytes ?? 0,
+        releasedBytes: stream?.releasedBytes ?? 0,
+        fileBytes: stream?.port instanceof InheritedPort && stream.port.isRegularFile ? stream.port.sizeBytes() : null,
+      })),
+    };
+  }
+
+  /** Makes durable what a state just captured holds back. */
+  sync(): void {
+    this.#held?.sync();
+  }
+
+  /** Lets out what the committed checkpoints cover, but not what left the process before a kill interrupted its release. */
+  release(): void {
+    this.#held?.releaseAll((index, bytes) => {
+      const stream = this.streams[index];
+      if (stream === undefined) return;
+      const start = this.#releasePositions[index]!;
+      this.#releasePositions[index] = start + bytes.length;
+      const done = Math.max(0, Math.min(bytes.length, stream.releasedBytes - start));
+      this.#releaseBytes(stream, bytes.subarray(done));
+    });
+  }
+
+  #releaseBytes(stream: OutputStream, bytes: Uint8Array): void {
+    let rest = bytes;
+    while (rest.length > 0 && !stream.broken) {
+      try {
+        const count = stream.port.tryWrite(rest);
+        if (count === 0) pause();
+        rest = rest.subarray(count);
+        stream.releasedBytes += count;
+        if (this.#countFile !== undefined && countsFor(stream.port)) this.#storeCounts();
+      } catch (error) {
+        if (systemCode(error) !== 'EPIPE') throw error;
+        stream.broken = true;
+      }
+    }
+  }
+
+  #storeCounts(): void {
+    if (this.#countFile === undefined) return;
+    for (const [index, stream] of this.streams.entries()) {
+      const released = stream?.releasedBytes ?? 0;
+      this.#countRecord.writeUInt32LE(released % 2 ** 32, 8 * index);
+      this.#countRecord.writeUInt32LE(Math.floor(released / 2 ** 32), 8 * index + 4);
+    }
+    this.#countRecord.writeUInt32LE(crc32(this.#countRecord.subarray(0, 16)), 16);
+    this.#countFile.write(this.#countRecord, 0);
+  }
+
+  close(): void {
+    this.#held?.close();
+    this.#countFile?.close();
+  }
+}
+
+/** Whether what goes through a port must be counted, because nothing else tells afterwards. */
+function countsFor(port: OutputPort): boolean {
+  return port instanceof InheritedPort && !port.isRegularFile;
+}
+
+/** The counts of an earlier run; undefined where there are none that hold together. */
+function readCounts(device: Device): number[] | undefined {
+  if (!device.list().includes(COUNT_FILE)) return undefined;
+  const file = device.openFile(COUNT_FILE, 'read');
+  try {
+    const bytes = Buffer.alloc(COUNT_BYTES);
+    if (file.readInto(bytes, 0) < COUNT_BYTES) return undefined;
+    if (bytes.readUInt32LE(16) !== crc32(bytes.subarray(0, 16))) return undefined;
+    return [0, 8].map((at) => bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * 2 ** 32);
+  } finally {
+    file.close();
+  }
+}
+
+const pauseCell = new Int32Array(new SharedArrayBuffer(4));
+
+function pause(): void {
+  Atomics.wait(pauseCell, 0, 0, RETRY_MS);
+}
