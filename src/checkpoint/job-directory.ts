@@ -48,14 +48,12 @@ export function kindOfDirectory(names: readonly string[]): DirectoryKind {
 }
 
 function isOwnName(name: string): boolean {
-  // Files beside the store's own that a run leaves in the directory: undo journals and what they keep aside.
-  return (
-    name === PAGING_NAME ||
-    name === NEW_JOB_NAME ||
-    name === PROGRAM_NAME ||
-    name.startsWith('undo') ||
-    isLockName(name)
-  );
+  return name === PAGING_NAME || name === NEW_JOB_NAME || name === PROGRAM_NAME || isRunFile(name) || isLockName(name);
+}
+
+/** Files beside the store's own that a run keeps in the directory: undo journals and output not yet released. */
+function isRunFile(name: string): boolean {
+  return name.startsWith('undo-') || name.startsWith('output-');
 }
 
 /**
@@ -71,6 +69,8 @@ export function lockJobDirectory(directory: string, options: { readonly create?:
 /** Makes the directory a job. It must be one of kind `none`. */
 export function createJob(device: Device, identity: JobIdentity, program: Uint8Array, bench: Workbench): void {
   const jobId = Uint8Array.from(randomBytes(JOB_ID_BYTES));
+  // Journals of a job that was given up say nothing about this one; they are gone for good before it is a job.
+  for (const name of device.list()) if (isRunFile(name)) device.remove(name);
   writeFile(device, PROGRAM_NAME, program);
   writeFile(device, PAGING_NAME, newPagingFile(jobId, bench));
   writeFile(device, NEW_JOB_NAME, encodeJob({ jobId, programBytes: program.length, identity }, bench));

@@ -130,12 +130,14 @@ describe('a directory that is no job', () => {
     const store = newJob(device, new FakeGuest(1));
     store.commit({ state: new Uint8Array(3), trigger: 'a' });
     store.close();
+    writeFileSync(join(directory, 'undo-1'), 'of the old job');
     Store.discard(device);
     expect(Store.exists(device)).toBe(false);
     const other = Uint8Array.of(1, 2, 3);
     const fresh = Store.create(device, { program: 'other', digest: programDigest(other) }, other);
     expect(fresh.latest).toBeUndefined();
     expect(fresh.readProgram()).toEqual(other);
+    expect(fs.readdirSync(directory)).toEqual(['job', 'paging', 'program.wasm']);
     fresh.close();
   });
 });

@@ -189,6 +189,72 @@ describe('power failure', () => {
     expect(whole).toBeLessThan(states);
   });
 
+  test('larger jobs, random dirty sets and fates: folds, delta pages and long states included', () => {
+    const random = seededRandom(2026);
+    const guest = new FakeGuest(64);
+    const large = new FakeGuest(64);
+    let device = new CrashDevice();
+    let store = newJob(device, guest);
+    let images = [guest.copy()];
+    let states = 0;
+    let found = [0, 0];
+    let deltaPagesMax = 0;
+    let folds = 0;
+    for (let generation = 1; generation <= 60; generation++) {
+      const writes = random() < 0.1 ? 700 : Math.floor(random() * 40);
+      for (let i = 0; i < writes; i++) {
+        guest.fillPage(Math.floor(random() * 1024), random() < 0.2 ? 0 : Math.floor(random() * 1e9));
+      }
+      const begunAt = device.log.length;
+      const deltaBefore = store.slotCounts().delta;
+      store.commit({ state: new Uint8Array(random() < 0.1 ? 50_000 : 900).fill(generation), trigger: 'test' });
+      const { delta } = store.slotCounts();
+      deltaPagesMax = Math.max(deltaPagesMax, delta);
+      if (delta < deltaBefore) folds += 1;
+      images = [images[images.length - 1], guest.copy()];
+      for (let trial = 0; trial < 12; trial++) {
+        const length = begunAt + 1 + Math.floor(random() * (device.log.length - begunAt));
+        const keep = random();
+        const log = device.log.slice(0, length);
+        const fates = log.map(() => {
+          const salt = Math.floor(random() * 1e9);
+          return random() < 0.3
+            ? (sector: number) => (Math.imul(sector ^ salt, 0x9e3779b1) >>> 0) % 8 !== 0
+            : random() < keep;
+        });
+        const medium = crash(device.start, log, (_, index) => fates[index], random() < 0.2);
+        states += 1;
+        const left = Store.open(new CrashDevice(medium));
+        const newest = left.latest?.generation ?? 0;
+        const returned = length === device.log.length ? generation : generation - 1;
+        expect(
+          newest === returned || newest === generation,
+          `generation ${generation}, trial ${trial}: found ${newest}`,
+        ).toBe(true);
+        found[newest - generation + 1] += 1;
+        left.assertInvariants();
+        if (newest === 0) continue;
+        large.clear();
+        left.attach(large.memory);
+        left.loadPages();
+        expect(Buffer.compare(large.bytes, images[newest - generation + 1]), `trial ${trial}`).toBe(0);
+        expect(left.latest!.state[0]).toBe(newest);
+      }
+      // The run goes on from what is durable, which keeps the log short.
+      if (generation % 4 === 0) {
+        device = new CrashDevice(crash(device.start, device.log, () => true));
+        store = Store.open(device);
+        guest.clear();
+        store.attach(guest.memory);
+        store.loadPages();
+      }
+    }
+    console.log(
+      `power failure, larger jobs: ${states} states, previous or new found: ${found.join(', ')}; ${folds} folds`,
+    );
+    expect(Math.min(...found, folds, deltaPagesMax)).toBeGreaterThan(0);
+  });
+
   test('recovery may be cut short itself: a second failure during and after it loses nothing', () => {
     const first = newHistory(threeCheckpoints);
     let states = 0;

@@ -3,14 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Store } from '../../src/checkpoint/store.ts';
-import type { Device } from '../../src/device/device.ts';
+import { recover } from '../../src/checkpoint/recovery.ts';
 import { FileDevice } from '../../src/device/file-device.ts';
-import { programDigest, type JobIdentity } from '../../src/format/job-format.ts';
+import { recordAreaOffset } from '../../src/format/paging-format.ts';
+import { Workbench } from '../../src/format/workbench.ts';
 import { PAGE_BYTES } from '../../src/memory/layout.ts';
+import { crash, CrashDevice, EMPTY_MEDIUM } from './crash-device.ts';
 import { FakeGuest, seededRandom } from './guest.ts';
-
-const PROGRAM = new TextEncoder().encode('a program');
-const IDENTITY: JobIdentity = { program: 'test', digest: programDigest(PROGRAM), arguments: ['a', 'b'] };
+import { IDENTITY, newJob, PROGRAM, reopenJob } from './job.ts';
 
 let directory: string;
 beforeEach(() => {
@@ -23,14 +23,6 @@ afterEach(() => {
 function expectSameBytes(found: Uint8Array, expected: Uint8Array): void {
   // One comparison instead of a report of megabytes.
   expect(Buffer.compare(found, expected)).toBe(0);
-}
-
-function reopen(device: Device, wasmPages: number, wasmPagesMax = wasmPages): { store: Store; guest: FakeGuest } {
-  const store = Store.open(device);
-  const guest = new FakeGuest(wasmPages, wasmPagesMax);
-  store.attach(guest.memory);
-  store.loadPages();
-  return { store, guest };
 }
 
 describe('a store on a real directory', () => {
@@ -48,7 +40,7 @@ describe('a store on a real directory', () => {
     store.close();
 
     expect(Store.exists(device)).toBe(true);
-    const again = reopen(device, 2);
+    const again = reopenJob(device);
     expect(again.store.identity).toEqual(IDENTITY);
     expect(again.store.readProgram()).toEqual(PROGRAM);
     expect(again.store.latest).toMatchObject({ generation: 1, trigger: 'interval', guestPageCount: 32 });
@@ -82,7 +74,7 @@ describe('a store on a real directory', () => {
       if (random() < 0.4) {
         store.close();
         const before = guest;
-        ({ store, guest } = reopen(device, before.memory.pageCount / 16, 200));
+        ({ store, guest } = reopenJob(device, 200));
         store.assertInvariants();
         expectSameBytes(guest.bytes, before.bytes);
         expect(store.latest).toMatchObject({ generation, trigger: `round ${round}` });
@@ -90,5 +82,111 @@ describe('a store on a real directory', () => {
       }
     }
     store.close();
+  });
+
+  test('folds the map from time to time: every checkpoint before, at and after a fold is found again', () => {
+    const device = new FileDevice(directory);
+    const guest = new FakeGuest(563);
+    const store = newJob(device, guest);
+    const random = seededRandom(3);
+    for (let page = 0; page < guest.memory.pageCount; page++) guest.fillPage(page, page + 1);
+    store.commit({ state: new Uint8Array(100), trigger: 'first' });
+    const reader = new FakeGuest(563);
+    let folds = 0;
+    let sealed = 0;
+    for (let round = 0; round < 60; round++) {
+      for (let i = 0; i < 16 + 240 * (round % 2); i++) {
+        guest.fillPage(Math.floor(random() * guest.memory.pageCount), round * 500 + i + 1);
+      }
+      const before = store.slotCounts().delta;
+      store.commit({ state: new Uint8Array(100), trigger: 'later' });
+      const { delta } = store.slotCounts();
+      if (delta < before) folds += 1;
+      if (delta > before) sealed += 1;
+      store.assertInvariants();
+      if (round % 4 !== 0 && delta >= before) continue;
+      const found = Store.open(device, { readOnly: true });
+      reader.clear();
+      found.attach(reader.memory);
+      found.loadPages();
+      found.assertInvariants();
+      expectSameBytes(reader.bytes, guest.bytes);
+      expect(found.slotCounts()).toMatchObject({ delta, working: store.slotCounts().working });
+      found.close();
+    }
+    expect(folds).toBeGreaterThan(0);
+    expect(sealed).toBeGreaterThan(0);
+    store.close();
+  });
+
+  test.each([
+    { count: 16, rounds: 120 },
+    { count: 256, rounds: 40 },
+    { count: 2000, rounds: 6 },
+  ])('writes little more than $count dirty pages, scattered over 9008', ({ count, rounds }) => {
+    const guest = new FakeGuest(563);
+    const store = newJob(new FileDevice(directory), guest);
+    const random = seededRandom(4);
+    for (let page = 0; page < guest.memory.pageCount; page++) guest.fillPage(page, page + 1);
+    store.commit({ state: new Uint8Array(400), trigger: 'first' });
+    let dirtyPages = 0;
+    let bytesWritten = 0;
+    for (let round = 0; round < rounds; round++) {
+      for (let i = 0; i < count; i++) guest.fillPage(Math.floor(random() * guest.memory.pageCount), round + i + 1);
+      const stats = store.commit({ state: new Uint8Array(400), trigger: 'later' });
+      dirtyPages += stats.dirtyPages;
+      bytesWritten += stats.bytesWritten;
+      const { working, shadow } = store.slotCounts();
+      expect(working + shadow).toBeLessThanOrEqual(2 * guest.memory.pageCount);
+    }
+    const ratio = bytesWritten / (dirtyPages * PAGE_BYTES);
+    console.log(`${count} dirty pages a checkpoint: ${ratio.toFixed(4)} bytes written per dirty byte`);
+    expect(ratio).toBeLessThanOrEqual(1.05);
+    store.close();
+  });
+
+  test('invariant (5): a page that becomes all zeros gives its slot back', () => {
+    const guest = new FakeGuest(1);
+    const store = newJob(new FileDevice(directory), guest);
+    guest.fillPage(3, 1);
+    guest.fillPage(4, 1);
+    store.commit({ state: new Uint8Array(0), trigger: 'a' });
+    expect(store.slotCounts()).toMatchObject({ working: 2, shadow: 0 });
+    guest.fillPage(3, 0);
+    expect(store.commit({ state: new Uint8Array(0), trigger: 'b' })).toMatchObject({ zeroPages: 1, pagesWritten: 0 });
+    expect(store.slotCounts()).toMatchObject({ working: 1, shadow: 0 });
+    store.assertInvariants();
+    store.close();
+    const again = reopenJob(new FileDevice(directory));
+    expectSameBytes(again.guest.bytes, guest.bytes);
+    again.store.close();
+  });
+
+  test('invariants (1) and (2): no write of a commit touches a slot or a record that the last one needs', () => {
+    const device = new CrashDevice();
+    const guest = new FakeGuest(8);
+    const store = newJob(device, guest);
+    const random = seededRandom(6);
+    for (let round = 0; round < 40; round++) {
+      for (let i = 0; i < 30; i++) guest.fillPage(Math.floor(random() * 128), Math.floor(random() * 5));
+      const before = device.log.length;
+      const durable = new CrashDevice(crash(EMPTY_MEDIUM, device.log, () => true));
+      const { image, record } = recover(durable.openFile('paging', 'read'), Workbench.ofThread());
+      const generation = record?.fields.generation ?? 0;
+      store.commit({ state: new Uint8Array(round % 5 === 0 ? 40_000 : 50), trigger: 'a' });
+      for (const operation of device.log.slice(before)) {
+        if (operation.kind !== 'write') continue;
+        const first = Math.floor(operation.atBytes / PAGE_BYTES);
+        const last = Math.floor((operation.atBytes + operation.bytes.length - 1) / PAGE_BYTES);
+        for (let slot = first; slot <= last; slot++) {
+          expect(
+            image.slots.slotCount > slot && slot >= 33 && image.slots.isUsed(slot),
+            `slot ${slot} in round ${round}`,
+          ).toBe(false);
+          const area = recordAreaOffset(generation) / PAGE_BYTES;
+          if (generation > 0) expect(slot < area || slot >= area + 16, `record in round ${round}`).toBe(true);
+        }
+      }
+    }
   });
 });
