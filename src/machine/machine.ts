@@ -53,6 +53,8 @@ export type MachineEnd = RunEnd & {
   readonly pages: number;
   /** Generation of the checkpoint that this run started from, 0 for none. */
   readonly resumedFrom: number;
+  /** Times the guest was captured and resumed without a checkpoint, into optimised code. */
+  readonly hops: number;
 };
 
 export interface MachineEvents {
@@ -177,8 +179,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   }
 
   #end(end: RunEnd, figures: GuestFigures): MachineEnd {
-    const { guestMs, pages, resumedFrom } = figures;
-    return { ...end, runMs: performance.now() - this.#startMs, guestMs, pages, resumedFrom };
+    return { ...end, ...figures, runMs: performance.now() - this.#startMs };
   }
 
   #startTimers(): void {
@@ -204,8 +205,11 @@ export class Machine extends EventEmitter<MachineEvents> {
 /** Room for recursion in the guest's thread: several times that of Node's own main thread. */
 const GUEST_STACK_MB = 8;
 
+/** The longest delay of a timer of Node.js, which fires at once when it is given a longer one. */
+export const INTERVAL_MS_MAX = 0x7fff_ffff;
+
 function checkedInterval(intervalMs = 1000): number {
-  if (Number.isFinite(intervalMs) && intervalMs >= 0) return intervalMs;
+  if (intervalMs >= 0 && intervalMs <= INTERVAL_MS_MAX) return intervalMs;
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
 }
 
