@@ -140,10 +140,11 @@ export function gatherPages(indices: usize, count: u32, base: usize, to: usize):
   }
 }
 
-/** Copies pages that lie one after another at `from` to the places of the list. */
+/** Copies pages that lie one after another at `from` to the places of the list; the index 2³² − 1 skips a page. */
 export function scatterPages(from: usize, indices: usize, count: u32, base: usize): void {
   for (let i: u32 = 0; i < count; i++) {
-    memory.copy(base + ((load<u32>(indices) as usize) << 12), from, PAGE_BYTES);
+    const page = load<u32>(indices);
+    if (page != u32.MAX_VALUE) memory.copy(base + ((page as usize) << 12), from, PAGE_BYTES);
     indices += 4;
     from += PAGE_BYTES;
   }

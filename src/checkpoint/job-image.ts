@@ -17,7 +17,7 @@ import {
 import { STAGED_PAGES_MAX, type Workbench } from '../format/workbench.ts';
 import { PageMap } from '../pager/page-map.ts';
 import { SlotAllocator } from '../pager/slot-allocator.ts';
-import { SlotRuns } from '../pager/slot-runs.ts';
+import { NO_PAGE, SlotRuns } from '../pager/slot-runs.ts';
 import { MapTree } from './map-tree.ts';
 
 /** The newest record's barrier did not complete: its checkpoint never was. Not an error of the job. */
@@ -168,6 +168,7 @@ class ImageReading {
       this.#readStaged(runs.slot, runs.count);
       const checksums = this.#bench.checksumStaged(runs.count);
       for (let i = 0; i < runs.count; i++) {
+        if (runs.pages[i] === NO_PAGE) continue;
         const at = runs.pages[i] * ENTRY_WORDS;
         if (checksums[2 * i] !== entries[at + 2] || checksums[2 * i + 1] !== entries[at + 3])
           throw this.#badSlot(`page ${runs.pages[i]}`, entries, at, checksums, 2 * i);

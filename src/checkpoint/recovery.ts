@@ -1,8 +1,14 @@
 import type { DeviceFile } from '../device/device.ts';
+import { CorruptionError } from '../error/errors.ts';
 import { decodeRecord, hex, isFault, type CommitRecord, type RecordFault } from '../format/commit-record.ts';
-import { RECORD_AREA_BYTES, RECORD_UNIT_BYTES, recordAreaOffset } from '../format/paging-format.ts';
+import { RECORD_AREA_BYTES, RECORD_UNIT_BYTES, recordAreaOffset, recordTable } from '../format/paging-format.ts';
 import type { Workbench } from '../format/workbench.ts';
 import { damagedFile, IncompleteCheckpoint, JobImage } from './job-image.ts';
+
+/** A reader beside a job that commits faster than it reads gives up after so many attempts. */
+const LIVE_ATTEMPTS_MAX = 20;
+/** Magic, checksum, length and generation of a record. */
+const STAMP_BYTES = recordTable.offsetOf('timeMs');
 
 /** What recovery found. */
 export interface Recovery {
@@ -60,9 +66,42 @@ export function recover(file: DeviceFile, bench: Workbench): Recovery {
   }
 }
 
+/**
+ * `recover` for a reader without the job's lock: the process that has it may commit meanwhile, and reuse slots that were
+ * being read. So what was found counts only when no record has changed since, and damage too.
+ */
+export function recoverLive(file: DeviceFile, bench: Workbench): Recovery {
+  let stamps = recordStamps(file);
+  for (let attempt = 1; ; attempt++) {
+    let found: Recovery | CorruptionError;
+    try {
+      found = recover(file, bench);
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error;
+      found = error;
+    }
+    const stampsNow = recordStamps(file);
+    if (stampsNow === stamps || attempt === LIVE_ATTEMPTS_MAX) {
+      if (found instanceof CorruptionError) throw found;
+      return found;
+    }
+    stamps = stampsNow;
+  }
+}
+
 /** Makes an area hold no record, so that later writes cannot complete a checkpoint that was rejected. Not synced. */
 export function eraseRecord(file: DeviceFile, areaOffsetBytes: number): void {
   file.write(new Uint8Array(RECORD_UNIT_BYTES), areaOffsetBytes);
+}
+
+/** The first fields of both record areas, which differ between any two records. */
+function recordStamps(file: DeviceFile): string {
+  const stamp = new Uint8Array(2 * STAMP_BYTES);
+  for (const generation of [0, 1]) {
+    const view = stamp.subarray(generation * STAMP_BYTES, (generation + 1) * STAMP_BYTES);
+    file.readInto(view, recordAreaOffset(generation));
+  }
+  return Buffer.from(stamp).toString('hex');
 }
 
 function readArea(file: DeviceFile, bench: Workbench, generation: number): Area {

@@ -44,7 +44,8 @@ import { Workbench } from '../format/workbench.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { SoftwareTracker, type DirtyTracker } from '../pager/dirty-tracker.ts';
 import { PAGE_IN_PAGES_MAX, PageTransfer } from '../pager/page-transfer.ts';
-import { SlotRuns } from '../pager/slot-runs.ts';
+import { NO_PAGE, SlotRuns } from '../pager/slot-runs.ts';
+import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
 import {
   checkPagingHeader,
   createJob,
@@ -56,60 +57,12 @@ import {
   readProgram,
 } from './job-directory.ts';
 import { checksumOfWords, damagedFile, type JobImage } from './job-image.ts';
-import { eraseRecord, recover } from './recovery.ts';
+import { eraseRecord, recover, recoverLive } from './recovery.ts';
 
-/** A committed checkpoint. */
-export interface Checkpoint {
-  /** Numbers the checkpoints of a job from 1 on. */
-  readonly generation: number;
-  /** When it was committed, in milliseconds since 1970 UTC. */
-  readonly timeMs: number;
-  readonly trigger: string;
-  /** The guest's memory size in pages of 4096 bytes. */
-  readonly guestPageCount: number;
-  readonly dirtyPages: number;
-  readonly pagesWritten: number;
-  /** The machine state: the very array that was given to `commit`, or what was read when the job was opened. */
-  readonly state: Uint8Array;
-}
+export type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
 
-export interface CheckpointRequest {
-  readonly state: Uint8Array;
-  /** Why the checkpoint is taken; at most 24 bytes in UTF-8. */
-  readonly trigger: string;
-}
-
-/** What a checkpoint cost. */
-export interface CheckpointStats {
-  readonly generation: number;
-  readonly trigger: string;
-  /** Pages written since the last checkpoint; at the first one, all pages of the guest. */
-  readonly dirtyPages: number;
-  /** Those of them that were in memory, which is what the checkpoint had to look at. */
-  readonly residentDirtyPages: number;
-  readonly pagesWritten: number;
-  readonly pagesRead: number;
-  readonly zeroPages: number;
-  /** Bytes given to the system to write: pages, map, machine state and record. */
-  readonly bytesWritten: number;
-  /** Time the guest stood still, as far as the store knows. */
-  readonly pauseMs: number;
-  /** Time until the checkpoint was durable. */
-  readonly commitMs: number;
-}
-
-/** Slots of the paging file by what they hold. `total` is all of them, reserved ones included. */
-export interface SlotCounts {
-  readonly total: number;
-  readonly reserved: number;
-  readonly working: number;
-  readonly shadow: number;
-  /** Leaves and directories of the page map. */
-  readonly map: number;
-  readonly delta: number;
-  readonly state: number;
-  readonly free: number;
-}
+/** Generations are u32 in the file: 136 years of a checkpoint each second, 49 days of a thousand. */
+const GENERATION_MAX = 0xffffffff;
 
 /** What `attach` makes, for one guest memory. */
 interface Attachment {
@@ -142,7 +95,7 @@ export class Store {
     let file = device.openFile(PAGING_NAME, 'read');
     try {
       checkPagingHeader(file, this.#job, bench);
-      const { image, record, state, rejected } = recover(file, bench);
+      const { image, record, state, rejected } = readOnly ? recoverLive(file, bench) : recover(file, bench);
       this.#image = image;
       this.#latestFields = record?.fields;
       this.#latest = record === undefined ? undefined : checkpointOf(record.fields, state);
@@ -227,6 +180,7 @@ export class Store {
     while (runs.next()) {
       const checksums = transfer.pageIn(runs.pages, runs.count, runs.slot);
       for (let i = 0; i < runs.count; i++) {
+        if (runs.pages[i] === NO_PAGE) continue;
         const at = runs.pages[i] * ENTRY_WORDS;
         const low = checksums?.[2 * i];
         const high = checksums?.[2 * i + 1];
@@ -257,6 +211,7 @@ export class Store {
       );
     }
     const generation = (this.#latestFields?.generation ?? 0) + 1;
+    assert(generation <= GENERATION_MAX, 'a job has no more than 4294967295 checkpoints');
     try {
       return this.#commit(request, generation);
     } catch (error) {

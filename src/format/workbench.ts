@@ -1,3 +1,4 @@
+import { assert } from '../error/errors.ts';
 import { PAGE_BYTES, WASM_PAGE_BYTES } from '../memory/layout.ts';
 import { instantiateKernels, type PageKernels } from './page-kernels.ts';
 import { RECORD_AREA_BYTES } from './paging-format.ts';
@@ -21,6 +22,8 @@ let benchOfThread: Workbench | undefined;
  */
 export class Workbench {
   static ofThread(): Workbench {
+    // The lists of the files are written and read as words of this machine.
+    assert(new Uint8Array(Uint32Array.of(1).buffer)[0] === 1, 'the processor is big-endian, which is not supported');
     return (benchOfThread ??= new Workbench());
   }
 
@@ -34,7 +37,6 @@ export class Workbench {
   readonly staging = new Uint8Array(this.#memory.buffer, STAGING, STAGED_PAGES_MAX * PAGE_BYTES);
   /** Room for one record area. */
   readonly record = new Uint8Array(this.#memory.buffer, RECORD, RECORD_AREA_BYTES);
-  // The lists of the files are written and read as words of this machine; every platform of Node.js but two is little-endian.
   readonly #results = new Uint32Array(this.#memory.buffer, RESULTS, 2 * STAGED_PAGES_MAX);
 
   /** Checksums of the first `count` staged pages, each as its low and its high 32 bits; valid until the next call. */

@@ -128,7 +128,7 @@ export class PageTransfer {
   }
 
   /**
-   * Reads slots `slot … slot + count − 1` into the listed pages and returns the checksums of what was read (two words
+   * Reads slots `slot … slot + count − 1` into the listed pages (see `SlotRuns`) and returns the checksums of what was read (two words
    * each, in the control region until the next call), or undefined where the file ends before them.
    * At most `STAGED_PAGES_MAX` at once.
    */

@@ -29,6 +29,8 @@ export class CrashDevice implements Device {
   readonly path = '/crash-device';
   readonly log: Operation[] = [];
   onOperation: (operation: Operation) => void = () => {};
+  /** Called before each read. */
+  onRead: (atBytes: number) => void = () => {};
   readonly start: Medium;
   readonly #files = new Map<number, GrowingBytes>();
   readonly #names: Map<string, number>;
@@ -88,7 +90,10 @@ export class CrashDevice implements Device {
     const content = this.#files.get(file)!;
     return {
       path,
-      readInto: (view, positionBytes) => content.read(view, positionBytes),
+      readInto: (view, positionBytes) => {
+        this.onRead(positionBytes);
+        return content.read(view, positionBytes);
+      },
       write: (view, atBytes) => {
         const bytes = Uint8Array.from(view);
         this.#do({ kind: 'write', file, atBytes, bytes });

@@ -9,6 +9,7 @@ import { FileDevice } from '../../src/device/file-device.ts';
 import { CorruptionError, StorageError, UsageError } from '../../src/error/errors.ts';
 import { programDigest } from '../../src/format/job-format.ts';
 import { jobTable } from '../../src/format/job-format.ts';
+import { PAGE_BYTES } from '../../src/memory/layout.ts';
 import { recordAreaOffset } from '../../src/format/paging-format.ts';
 import { crash, CrashDevice, EMPTY_MEDIUM, type Operation } from './crash-device.ts';
 import { FakeGuest, seededRandom } from './guest.ts';
@@ -253,5 +254,31 @@ describe('a store opened for reading', () => {
     reader.close();
     store.close();
     expect(readFileSync(join(directory, 'paging')).equals(before)).toBe(true);
+  });
+
+  test('looks again when the job was committing meanwhile', () => {
+    const device = new CrashDevice();
+    const guest = new FakeGuest(1);
+    const store = newJob(device, guest);
+    const commit = (): void => {
+      for (let page = 0; page < 16; page++) guest.fillPage(page, Math.random() * 1e9);
+      store.commit({ state: new Uint8Array(3), trigger: 'a' });
+    };
+    commit();
+    commit();
+    // Two commits happen between the reading of the records and that of the first page.
+    let committing = 2;
+    const reading = device.onRead;
+    device.onRead = (atBytes) => {
+      reading(atBytes);
+      if (atBytes < 33 * PAGE_BYTES || committing === 0) return;
+      committing -= 1;
+      commit();
+      commit();
+    };
+    const reader = Store.open(device, { readOnly: true });
+    expect(committing).toBe(0);
+    expect(reader.latest?.generation).toBe(6);
+    expect(reader.rejectedCheckpoint).toBeUndefined();
   });
 });
