@@ -17,7 +17,7 @@ export const layers = {
   machine: ['wasm', 'rewrite', 'format', 'device', 'pager', 'checkpoint', 'wasi'],
   simulate: ['pager', 'checkpoint'],
   report: [],
-  cli: ['machine', 'simulate', 'report'],
+  cli: ['wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'report'],
 };
 
 /** Folders that may open files by `node:fs`: job data, files of the guest, files named on the command line, reports. */
