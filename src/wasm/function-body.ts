@@ -29,7 +29,8 @@ import { type FunctionType, ValueType } from './value-type.ts';
 export class BodyDecoder {
   readonly module: Module;
 
-  functionIndex = 0;
+  /** −1 before the first `decode`. */
+  functionIndex = -1;
   type: FunctionType = { params: new Uint8Array(0), results: new Uint8Array(0) };
   /** Types of parameters and declared locals. */
   localTypes = new Uint8Array(64);
@@ -59,6 +60,8 @@ export class BodyDecoder {
   nodeType = new Uint8Array(1024);
   nodeBelow = new Int32Array(1024);
   nodeHeight = new Int32Array(1024);
+  /** Row that made the value. */
+  nodeRow = new Int32Array(1024);
 
   labels: number[] = [];
 
@@ -86,6 +89,11 @@ export class BodyDecoder {
       this.#inline.set(code, type);
     }
     return type;
+  }
+
+  /** The value of an `i32.const` at row `i`. */
+  constant(i: number): number {
+    return new ByteReader(this.module.bytes, this.start[i] + 1, this.end[i]).s32();
   }
 
   /** The type of the function that a call instruction at row `i` calls. */
@@ -344,6 +352,7 @@ export class BodyDecoder {
     this.nodeType[node] = type;
     this.nodeBelow[node] = below;
     this.nodeHeight[node] = this.nodeHeight[below] + 1;
+    this.nodeRow[node] = this.count - 1;
     return node;
   }
 
@@ -371,6 +380,7 @@ export class BodyDecoder {
     this.nodeType = types;
     this.nodeBelow = grown(this.nodeBelow);
     this.nodeHeight = grown(this.nodeHeight);
+    this.nodeRow = grown(this.nodeRow);
   }
 
   /** Columns for a body of so many bytes: no body has more instructions than bytes. */
