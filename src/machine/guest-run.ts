@@ -1,17 +1,21 @@
+import { readJob } from '../checkpoint/job-directory.ts';
 import { type CheckpointStats, Store } from '../checkpoint/store.ts';
 import { FileDevice } from '../device/file-device.ts';
 import { ContinuoError, GuestTrapError, UsageError, assert } from '../error/errors.ts';
 import { type JobIdentity, programDigest } from '../format/job-format.ts';
-import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
+import { Workbench } from '../format/workbench.ts';
+import { GuestMemory } from '../memory/guest-memory.ts';
+import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
 import { INTERRUPTED, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
 import { FunctionNames, guestStackOf } from './guest-stack.ts';
+import { decodeHostState, encodeHostState } from './host-state.ts';
 import { describeJob, identityOf, refuseForeignJob } from './job-description.ts';
 import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
-import { type Program, checkImports, prepareProgram } from './program.ts';
+import { type Program, WASI_MODULE, checkImports, prepareProgram } from './program.ts';
 import type { GuestFigures, GuestMessage, GuestThreadData, JobDescription, RunEnd } from './protocol.ts';
 import { captureState, restoreState } from './state-capture.ts';
 
@@ -50,6 +54,7 @@ export class GuestRun {
       const end = this.#run();
       return { end, figures: this.#figures() };
     } finally {
+      this.#wasi?.close();
       this.#store?.close();
     }
   }
@@ -59,6 +64,7 @@ export class GuestRun {
     const restored = this.#restoredState();
     if (restored?.phase.finished) {
       this.#guestMs = restored.phase.guestMs;
+      this.#releaseHeldOutput(description, restored);
       return { kind: 'exited', exitCode: restored.phase.exitCode, earlier: true };
     }
     this.#prepare(description, programBytes, restored);
@@ -85,10 +91,12 @@ export class GuestRun {
     const device = new FileDevice(jobDirectory);
     const exists = Store.exists(device);
     if (exists && !fresh) {
-      this.#store = Store.open(device);
       if (wanted !== undefined && programBytes !== undefined) {
-        refuseForeignJob(jobDirectory, this.#store.identity, identityOf(wanted, programDigest(programBytes)));
+        // Opening the store for writing may clear away an unfinished checkpoint: not in a job of somebody else's.
+        const { identity } = readJob(device, Workbench.ofThread());
+        refuseForeignJob(jobDirectory, identity, identityOf(wanted, programDigest(programBytes)));
       }
+      this.#store = Store.open(device);
       if (this.#store.rejectedCheckpoint !== undefined) {
         this.#post({
           kind: 'notice',
@@ -103,6 +111,7 @@ export class GuestRun {
     // A program that cannot run must not leave a job behind.
     const identity: JobIdentity = identityOf(wanted, programDigest(programBytes));
     this.#program = this.#prepareProgram(programBytes);
+    checkImports(this.#program.rewritten.module);
     if (exists) Store.discard(device);
     this.#store = Store.create(device, identity, programBytes);
     return { description: wanted, programBytes };
@@ -127,10 +136,9 @@ export class GuestRun {
       rewritten.module,
       latest === undefined ? undefined : latest.guestPageCount / PAGES_PER_WASM_PAGE,
     );
-    const blocking = new GuestBlocking(this.#control, () => this.#post({ kind: 'wantsInput' }));
-    this.#wasi = new Wasi(description, memory, blocking);
-    const imports = { wasi_snapshot_preview1: this.#interruptible(this.#wasi.imports) };
-    checkImports(rewritten.module, imports);
+    checkImports(rewritten.module);
+    this.#wasi = this.#openWasi(description, memory, restored);
+    const imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
     this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
     this.#store?.attach(memory);
     if (restored === undefined) {
@@ -141,6 +149,25 @@ export class GuestRun {
     restoreState(this.#instance, restored);
     this.#call = restored.phase.call;
     this.#guestMs = restored.phase.guestMs;
+  }
+
+  #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
+    const { jobDirectory } = this.#data;
+    const blocking = new GuestBlocking(this.#control, () => this.#post({ kind: 'wantsInput' }));
+    return new Wasi(description, memory, blocking, {
+      ...(jobDirectory === undefined ? {} : { device: new FileDevice(jobDirectory) }),
+      ...(restored === undefined ? {} : { state: decodeHostState(restored.host) }),
+      onNotice: (text) => this.#post({ kind: 'notice', text }),
+    });
+  }
+
+  /** A kill between the last commit and the release of the output that it covers leaves that output to the next run. */
+  #releaseHeldOutput(description: JobDescription, restored: MachineState): void {
+    if (decodeHostState(restored.host).output.held.length === 0) return;
+    const memory = new GuestMemory(
+      new WebAssembly.Memory({ initial: BIAS_WASM_PAGES, maximum: BIAS_WASM_PAGES, shared: true }),
+    );
+    this.#wasi = this.#openWasi(description, memory, restored);
   }
 
   /** Host functions whose interruption makes the guest unwind, to issue the call again after the capture. */
@@ -204,7 +231,7 @@ export class GuestRun {
   #commit(trigger: string, end: Pick<Phase, 'finished' | 'exitCode'>): CheckpointStats {
     const startMs = performance.now();
     const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...end };
-    const host = new TextEncoder().encode(JSON.stringify(this.#wasi.captureState()));
+    const host = encodeHostState(this.#wasi.captureState());
     const state = encodeMachineState(captureState(this.#instance, phase, host));
     this.#wasi.beforeCommit();
     const stats = this.#store!.commit({ state, trigger });
@@ -216,7 +243,9 @@ export class GuestRun {
 
   /** The program has ended: its job remembers how, so that the same command does not run it again. */
   #commitEnd(exitCode: number): void {
-    if (this.#store !== undefined) this.#commit('end', { finished: true, exitCode });
+    if (this.#store === undefined) return;
+    this.#wasi.endGuest();
+    this.#commit('end', { finished: true, exitCode });
   }
 
   #explain(error: unknown): unknown {

@@ -1,0 +1,25 @@
+import { Command } from 'commander';
+import { readJobReport } from './job-report.ts';
+import { printJobReport } from './job-report-text.ts';
+import { reportError } from './messages.ts';
+
+/** `continuo inspect`: shows what a job directory holds, running or not. Reads only, and takes no lock. */
+export function inspectCommand(settle: (exitCode: number) => void): Command {
+  const command = new Command('inspect')
+    .description('show what a job directory holds, while the job runs as well')
+    .argument('<job>', 'the job directory')
+    .option('--json', 'as JSON');
+  return command.action((job: string) => settle(inspect(job, command.opts<{ json?: boolean }>())));
+}
+
+function inspect(job: string, flags: { readonly json?: boolean }): number {
+  try {
+    const report = readJobReport(job);
+    // Whoever reads only the beginning, as `head` does, has seen what it wanted.
+    process.stdout.on('error', () => {});
+    process.stdout.write(flags.json ? `${JSON.stringify(report, undefined, 2)}\n` : printJobReport(report));
+    return 0;
+  } catch (error) {
+    return reportError(error);
+  }
+}

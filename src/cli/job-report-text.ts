@@ -1,0 +1,88 @@
+/** A job report as people read it: a label and its value a line, then the stack and the open files. */
+import type { JsonValue } from '../format/job-format.ts';
+import type { JobReport, ReportedCheckpoint, ReportedFrame } from './job-report.ts';
+
+const LABEL_WIDTH = 13;
+/** Frames shown from either end of a deep stack. */
+const STACK_END_COUNT = 10;
+
+export function printJobReport(report: JobReport): string {
+  const { job, program, programBytes, digest, checkpoint, slots } = report;
+  const lines = [
+    line('job', job),
+    line('program', `${program} (${programBytes} bytes, SHA-256 ${digest.slice(0, 16)}…)`),
+    line('arguments', report.arguments.slice(1).map(quoted).join(' ') || 'none'),
+    line('output', `${printStream(report.stdout)}, errors ${printStream(report.stderr)}, ${String(report.outputMode)}`),
+    line('state', describeState(report)),
+  ];
+  if (report.rejectedCheckpoint !== undefined) lines.push(line('left aside', report.rejectedCheckpoint));
+  lines.push(...(checkpoint === undefined ? [line('checkpoint', 'none yet')] : checkpointLines(checkpoint)));
+  const { total, working, shadow, map, delta, state, reserved, free } = slots;
+  lines.push(
+    line(
+      'slots',
+      `${total} of 4096 bytes: ${working} working, ${shadow} shadow, ${map + delta} map, ${state} state, ` +
+        `${reserved} reserved, ${free} free`,
+    ),
+  );
+  if (checkpoint !== undefined) lines.push(...stackLines(checkpoint.stack), ...fileLines(checkpoint));
+  return `${lines.join('\n')}\n`;
+}
+
+function line(label: string, value: string): string {
+  return `${label.padEnd(LABEL_WIDTH)}${value}`;
+}
+
+function describeState({ owner, checkpoint }: JobReport): string {
+  if (owner !== undefined) return `held by process ${owner.pid} on ${owner.host} since ${owner.since}`;
+  if (checkpoint?.exitCode !== undefined) return `ended with exit code ${checkpoint.exitCode}`;
+  return 'stopped; the same command, or "continuo resume", goes on with it';
+}
+
+function checkpointLines(checkpoint: ReportedCheckpoint): string[] {
+  const { generation, time, trigger, pages, memoryBytes, dirtyPages, pagesWritten, stateBytes, guestMs, globals } =
+    checkpoint;
+  return [
+    line(
+      'checkpoint',
+      `${generation}, ${time}, trigger ${trigger}, ${dirtyPages} dirty pages, ${pagesWritten} written`,
+    ),
+    line('guest time', `${(guestMs / 1000).toFixed(3)} s`),
+    line('memory', `${memoryBytes} bytes in ${pages} pages`),
+    line('machine', `${stateBytes} bytes, ${globals} mutable globals`),
+  ];
+}
+
+function stackLines(stack: readonly ReportedFrame[]): string[] {
+  if (stack.length === 0) return [];
+  const shown = stack.map(({ function: name, byteOffset }) => {
+    return `    ${name}${byteOffset === 0 ? '' : ` at byte 0x${byteOffset.toString(16)}`}`;
+  });
+  const hidden = shown.length - 2 * STACK_END_COUNT;
+  const lines =
+    hidden <= 1
+      ? shown
+      : [...shown.slice(0, STACK_END_COUNT), `    … ${hidden} more …`, ...shown.slice(shown.length - STACK_END_COUNT)];
+  return [line('stack', `${stack.length} functions, the innermost first`), ...lines];
+}
+
+function fileLines({ openFiles }: ReportedCheckpoint): string[] {
+  if (openFiles.length === 0) return [];
+  return [
+    line('open files', String(openFiles.length)),
+    ...openFiles.map(({ descriptor, path, offsetBytes }) => {
+      return `    ${descriptor}  ${path}${offsetBytes === undefined ? '/' : ` at byte ${offsetBytes}`}`;
+    }),
+  ];
+}
+
+function printStream(stream: JsonValue): string {
+  if (typeof stream !== 'object' || stream === null || Array.isArray(stream)) return 'unknown';
+  const { kind, path } = stream as { readonly [name: string]: JsonValue };
+  return String(path ?? kind);
+}
+
+/** As a shell would take it, so that an argument with a space is seen to be one. */
+function quoted(argument: string): string {
+  return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { UsageError } from '../error/errors.ts';
+import { inspectCommand } from './inspect.ts';
+import { reportError } from './messages.ts';
+import { resumeCommand } from './resume.ts';
+import { runCommand } from './run.ts';
+
+/** Parses a command line, carries it out and returns its exit code. */
+async function main(args: readonly string[]): Promise<number> {
+  let exitCode = 0;
+  const settle = (code: number): void => {
+    exitCode = code;
+  };
+  const continuo = new Command('continuo')
+    .description('Runs WebAssembly programs that can be stopped at any instant and go on from their last checkpoint.')
+    .version(ownVersion())
+    .helpCommand(false)
+    .enablePositionalOptions();
+  // A command line without a command gets the help, as a mistake.
+  continuo.action(() => continuo.error(`no command was given: run, resume or inspect`));
+  for (const command of [runCommand(settle), resumeCommand(settle), inspectCommand(settle)]) {
+    continuo.addCommand(command);
+  }
+  for (const command of [continuo, ...continuo.commands]) {
+    command.exitOverride().configureOutput({ outputError: () => {} });
+  }
+  try {
+    await continuo.parseAsync(args, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Help and version were asked for and are printed.
+    if (error.exitCode === 0) return 0;
+    const message = error.message.replace(/^error: /, '');
+    return reportError(new UsageError('bad-argument', `${message}; "continuo --help" tells more`));
+  }
+}
+
+function ownVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  return String((manifest as { version: unknown }).version);
+}
+
+process.on('uncaughtException', (error) => process.exit(reportError(error)));
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,57 @@
+/**
+ * Values of options, each by one checked parser: what was typed goes in, a value in the machine's terms comes out, or
+ * an error of commander's, which names the option and what was typed.
+ */
+import { InvalidArgumentError } from 'commander';
+import { INTERVAL_MS_MAX, type DirectoryGrant } from '../machine/machine.ts';
+
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** Milliseconds of `500ms`, `1s`, `1.5m`, `2h`, `1d`; 0, which stands for no timer, of `0` and `none`. */
+export function parseInterval(text: string): number {
+  if (text === '0' || text === 'none') return 0;
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text);
+  if (match === null) {
+    throw new InvalidArgumentError('Write a number and its unit, such as 500ms, 1s, 5m or 2h; none for no timer.');
+  }
+  const [, number, unit] = match;
+  if (unit === undefined)
+    throw new InvalidArgumentError(`A duration has a unit: write ${number}ms, ${number}s or ${number}m.`);
+  const durationMs = Number(number) * UNIT_MS[unit];
+  if (durationMs !== 0 && durationMs < 1) throw new InvalidArgumentError('The shortest interval is 1ms.');
+  if (durationMs > INTERVAL_MS_MAX) throw new InvalidArgumentError('The longest interval is 24d.');
+  return durationMs;
+}
+
+/** A whole number of decimal digits within bounds. */
+export function parseNumber(text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+  throw new InvalidArgumentError(`Write a whole number from ${least} to ${most}.`);
+}
+
+/** `HOST` or `HOST::GUEST`, added to those given before. */
+export function parseDirectory(text: string, before: readonly DirectoryGrant[]): readonly DirectoryGrant[] {
+  const separator = text.indexOf('::');
+  const host = separator < 0 ? text : text.slice(0, separator);
+  const guest = separator < 0 ? text : text.slice(separator + 2);
+  if (host === '' || guest === '') {
+    throw new InvalidArgumentError('Write HOST, or HOST::GUEST for another name of it in the program.');
+  }
+  return [...before, { host, guest }];
+}
+
+/** `NAME=VALUE`, or `NAME` for the value it has here, added to those given before. */
+export function parseVariable(
+  text: string,
+  before: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const equals = text.indexOf('=');
+  const name = equals < 0 ? text : text.slice(0, equals);
+  if (name === '') throw new InvalidArgumentError('Write NAME=VALUE, or NAME to pass on the value it has here.');
+  const value = equals < 0 ? process.env[name] : text.slice(equals + 1);
+  if (value === undefined) {
+    throw new InvalidArgumentError(`${name} is not set here: write ${name}=VALUE to give it a value.`);
+  }
+  return { ...before, [name]: value };
+}

@@ -1,0 +1,31 @@
+import { Command } from 'commander';
+import { Machine } from '../machine/machine.ts';
+import { readIdentity } from './job-report.ts';
+import { reportError } from './messages.ts';
+import { type RunFlags, addRunOptions, supervise } from './supervision.ts';
+
+/** `continuo resume`: goes on with a job as it was described when it was made; needs nothing but its directory. */
+export function resumeCommand(settle: (exitCode: number) => void): Command {
+  const command = new Command('resume')
+    .description('go on with a job from its last checkpoint; its directory is all that is needed')
+    .argument('<job>', 'the job directory');
+  addRunOptions(command);
+  return command.action(async (job: string) => settle(await resume(job, command.opts<RunFlags>())));
+}
+
+async function resume(job: string, flags: RunFlags): Promise<number> {
+  try {
+    const machine = Machine.resume(job, {
+      intervalMs: flags.interval,
+      ...(flags.every === undefined ? {} : { everySafepoints: flags.every }),
+    });
+    return await supervise(machine, { flags, job, describe: () => describe(job) });
+  } catch (error) {
+    return reportError(error);
+  }
+}
+
+function describe(job: string): { program: string; arguments: readonly string[] } {
+  const { program, arguments: args } = readIdentity(job);
+  return { program, arguments: args.slice(1) };
+}

@@ -1,0 +1,68 @@
+/** The file of `--stats`: what a run did and cost, as JSON. `docs/stats.md` says what each field means. */
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import type { CheckpointStats } from '../checkpoint/store.ts';
+import { storageError } from '../device/file-device.ts';
+import type { MachineEnd } from '../machine/machine.ts';
+
+export interface RunStats {
+  readonly program: string;
+  readonly arguments: readonly string[];
+  readonly policy: 'continuous';
+  readonly tracker: 'software';
+  readonly end: MachineEnd['kind'];
+  readonly exitCode: number;
+  readonly runMs: number;
+  readonly guestMs: number;
+  readonly resumedFrom: number;
+  readonly hops: number;
+  readonly pages: number;
+  readonly frames: number;
+  readonly faults: { readonly soft: number; readonly hard: number; readonly protection: number };
+  readonly pageOuts: number;
+  readonly pageIns: number;
+  readonly checkpoints: readonly CheckpointStats[];
+}
+
+/** What the statistics of a run are made of. `exitCode` is that of the command. */
+export interface RunRecord {
+  readonly program: string;
+  readonly arguments: readonly string[];
+  readonly end: MachineEnd;
+  readonly exitCode: number;
+  readonly checkpoints: readonly CheckpointStats[];
+}
+
+export function runStats({ program, arguments: args, end, exitCode, checkpoints }: RunRecord): RunStats {
+  const { kind, runMs, guestMs, resumedFrom, hops, pages } = end;
+  return {
+    program,
+    arguments: args,
+    policy: 'continuous',
+    tracker: 'software',
+    end: kind,
+    exitCode,
+    runMs,
+    guestMs,
+    resumedFrom,
+    hops,
+    pages,
+    // All pages are resident and the tracker marks them without a fault.
+    frames: pages,
+    faults: { soft: 0, hard: 0, protection: 0 },
+    pageOuts: 0,
+    pageIns: 0,
+    checkpoints,
+  };
+}
+
+/** Puts the file in place in one step, so that whoever reads it never sees half of it. */
+export function writeStatsFile(path: string, stats: RunStats): void {
+  const unfinished = `${path}.${process.pid}.new`;
+  try {
+    writeFileSync(unfinished, `${JSON.stringify(stats, undefined, 2)}\n`);
+    renameSync(unfinished, path);
+  } catch (error) {
+    rmSync(unfinished, { force: true });
+    throw storageError('write the statistics to', path, error);
+  }
+}

@@ -1,0 +1,110 @@
+/** What `run` and `resume` share: options of a run, and seeing a machine through from its start to an exit code. */
+import { type Command, Option } from 'commander';
+import type { CheckpointStats } from '../checkpoint/store.ts';
+import type { Machine, MachineEnd } from '../machine/machine.ts';
+import { say } from './messages.ts';
+import { parseInterval, parseNumber } from './option-values.ts';
+import { SIGNAL_EXIT_CODES, SignalWatch } from './signals.ts';
+import { type RunRecord, runStats, writeStatsFile } from './stats-file.ts';
+
+/** Options of every command that runs a program. */
+export interface RunFlags {
+  readonly interval: number;
+  readonly every?: number;
+  readonly stats?: string;
+  readonly checkpointExitCode: number;
+  readonly verbose?: boolean;
+  readonly quiet?: boolean;
+}
+
+/** HTCondor's code for a job that made a checkpoint and wants to be run again. */
+const CHECKPOINT_EXIT_CODE = 85;
+/** The countdown of safepoints is a signed 32-bit number. */
+const SAFEPOINTS_MAX = 0x7fff_ffff;
+
+export function addRunOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--interval <duration>', 'time between checkpoints: 500ms, 1s, 5m; none for no timer')
+        .argParser(parseInterval)
+        .default(1000, '1s'),
+    )
+    .addOption(
+      new Option('--every <count>', 'a checkpoint after every so many safepoints (loop heads and calls)').argParser(
+        (text) => parseNumber(text, 1, SAFEPOINTS_MAX),
+      ),
+    )
+    .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
+    .addOption(
+      new Option('--checkpoint-exit-code <code>', 'exit code after a checkpoint for SIGTERM or SIGINT')
+        .argParser((text) => parseNumber(text, 0, 255))
+        .default(CHECKPOINT_EXIT_CODE),
+    )
+    .addOption(new Option('--verbose', 'tell about each checkpoint').conflicts('quiet'))
+    .option('--quiet', 'tell about errors only');
+}
+
+/** One run as the command line describes it. */
+export interface SupervisedRun {
+  readonly flags: RunFlags;
+  /** The job directory as it was typed; undefined when nothing is kept. */
+  readonly job: string | undefined;
+  /** The program and its arguments, for the statistics. */
+  readonly describe: () => Pick<RunRecord, 'program' | 'arguments'>;
+}
+
+/** Waits for the end of a machine, tells about what happens on the way, and returns the exit code of the command. */
+export async function supervise(machine: Machine, run: SupervisedRun): Promise<number> {
+  const { flags, job } = run;
+  const signals = new SignalWatch(machine);
+  const checkpoints: CheckpointStats[] = [];
+  if (flags.verbose) {
+    say('tracker software: it works on every platform and is the only one of this version');
+    if (job === undefined) say('no job directory was named (--job): no checkpoints are kept');
+  }
+  machine.on('running', ({ resumedFrom }) => {
+    if (resumedFrom > 0 && !flags.quiet) say(`${job} goes on from checkpoint ${resumedFrom}`);
+  });
+  machine.on('notice', (text) => {
+    if (!flags.quiet) say(text);
+  });
+  machine.on('checkpoint', (stats) => {
+    if (flags.stats !== undefined) checkpoints.push(stats);
+    if (flags.verbose) say(describeCheckpoint(stats));
+  });
+  try {
+    const end = await machine.ended;
+    const exitCode = exitCodeOf(end, run, signals);
+    if (!flags.quiet) announceEnd(end, job);
+    if (flags.stats !== undefined) {
+      writeStatsFile(flags.stats, runStats({ ...run.describe(), end, exitCode, checkpoints }));
+    }
+    return exitCode;
+  } finally {
+    signals.release();
+  }
+}
+
+function exitCodeOf(end: MachineEnd, { flags, job }: SupervisedRun, signals: SignalWatch): number {
+  if (end.kind === 'exited') return end.exitCode;
+  if (job !== undefined) return flags.checkpointExitCode;
+  return SIGNAL_EXIT_CODES[signals.stoppedBy ?? 'SIGTERM'];
+}
+
+function announceEnd(end: MachineEnd, job: string | undefined): void {
+  if (end.kind === 'exited') {
+    if (end.earlier) {
+      say(`${job} had ended before, with exit code ${end.exitCode}; "continuo run --fresh" starts it anew`);
+    }
+  } else if (job !== undefined) {
+    say(`stopped at checkpoint ${end.generation}; the same command, or "continuo resume ${job}", goes on from there`);
+  }
+}
+
+function describeCheckpoint(stats: CheckpointStats): string {
+  const { generation, trigger, dirtyPages, pagesWritten, bytesWritten, pauseMs } = stats;
+  return (
+    `checkpoint ${generation} (${trigger}): ${dirtyPages} dirty pages, ${pagesWritten} written, ` +
+    `${bytesWritten} bytes, pause ${pauseMs.toFixed(2)} ms`
+  );
+}
