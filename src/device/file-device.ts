@@ -166,8 +166,11 @@ export class FileDevice implements Device {
   }
 }
 
-/** Makes a directory and the parents it lacks, durably: each new name is synced in the directory that holds it. */
-export function makeDirectory(directory: string): void {
+/**
+ * Makes a directory and the parents it lacks, durably: each new name is synced in the directory that holds it. Returns
+ * what it made, the innermost first.
+ */
+export function makeDirectory(directory: string): readonly string[] {
   const path = resolve(directory);
   let firstMade: string | undefined;
   try {
@@ -175,9 +178,28 @@ export function makeDirectory(directory: string): void {
   } catch (error) {
     throw storageError('make the directory', path, error);
   }
-  if (firstMade === undefined) return;
+  if (firstMade === undefined) return [];
   const last = dirname(firstMade);
-  for (let made = path; made !== last; made = dirname(made)) syncDirectoryAt(dirname(made));
+  const made: string[] = [];
+  for (let next = path; next !== last; next = dirname(next)) {
+    syncDirectoryAt(dirname(next));
+    made.push(next);
+  }
+  return made;
+}
+
+/** Removes directories, in this order, as long as they are empty. */
+export function removeEmptyDirectories(directories: readonly string[]): void {
+  for (const directory of directories) {
+    try {
+      fs.rmdirSync(directory);
+    } catch (error) {
+      const code = systemErrorCode(error);
+      // Somebody else put something there, or has removed it already.
+      if (code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'ENOENT') return;
+      throw storageError('remove the directory', directory, error);
+    }
+  }
 }
 
 /** Whether the path names something, and what. */

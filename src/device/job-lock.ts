@@ -22,7 +22,7 @@ import * as fs from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { UsageError } from '../error/errors.ts';
-import { kindOfPath, makeDirectory, storageError, systemErrorCode } from './file-device.ts';
+import { kindOfPath, makeDirectory, removeEmptyDirectories, storageError, systemErrorCode } from './file-device.ts';
 
 const CLAIM_PREFIX = 'lock-';
 const UNFINISHED_PREFIX = 'lock.new-';
@@ -49,11 +49,14 @@ export function isLockName(name: string): boolean {
 export class JobLock {
   readonly directory: string;
   readonly #claim: string;
+  /** Directories that were made for this lock, the innermost first. */
+  readonly #made: readonly string[];
   #released = false;
 
-  private constructor(directory: string, claim: string) {
+  private constructor(directory: string, claim: string, made: readonly string[]) {
     this.directory = directory;
     this.#claim = claim;
+    this.#made = made;
   }
 
   /**
@@ -62,7 +65,7 @@ export class JobLock {
    */
   static acquire(directory: string, options: { readonly create?: boolean } = {}): JobLock {
     const path = resolve(directory);
-    prepare(path, options.create ?? false);
+    const made = prepare(path, options.create ?? false);
     const nonce = randomBytes(8).toString('hex');
     const unfinished = join(path, UNFINISHED_PREFIX + nonce);
     const claim = `${CLAIM_PREFIX}${nonce}`;
@@ -77,7 +80,7 @@ export class JobLock {
       const rivals = liveRivals(path, claim);
       if (rivals.length === 0) {
         removeUnfinished(path);
-        return new JobLock(path, claim);
+        return new JobLock(path, claim, made);
       }
       // One that has been there for longer than contenders wait holds the job.
       const mayWithdraw = rivals.every(
@@ -91,10 +94,12 @@ export class JobLock {
     }
   }
 
+  /** Gives the directory back; one that was made for this lock and holds nothing is removed again. */
   release(): void {
     if (this.#released) return;
     this.#released = true;
     fs.rmSync(join(this.directory, this.#claim), { force: true });
+    removeEmptyDirectories(this.#made);
   }
 }
 
@@ -113,14 +118,15 @@ interface Rival {
   readonly owner: LockOwner;
 }
 
-function prepare(path: string, create: boolean): void {
+/** Returns the directories that were made, the innermost first. */
+function prepare(path: string, create: boolean): readonly string[] {
   const kind = kindOfPath(path);
   if (kind === 'other') {
     throw new UsageError('job-not-a-job', `${path} is not a directory; name a directory for the job`, { path });
   }
-  if (kind === 'directory') return;
+  if (kind === 'directory') return [];
   if (!create) throw new UsageError('job-not-found', `there is no job directory ${path}`, { path });
-  makeDirectory(path);
+  return makeDirectory(path);
 }
 
 /** Live claims but one's own; dead ones are removed on the way. */
