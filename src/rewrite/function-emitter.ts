@@ -3,6 +3,7 @@ import { ByteWriter } from '../wasm/byte-writer.ts';
 import type { BodyDecoder } from '../wasm/function-body.ts';
 import { Op, PREFIX_MISC, PREFIX_SIMD, accessBytesOf, isStore, popsOf, VARIES } from '../wasm/opcode.ts';
 import { ValueType } from '../wasm/value-type.ts';
+import type { CountedLoop } from './counted-loop.ts';
 import {
   type FrameValue,
   type ReferenceStore,
@@ -21,6 +22,7 @@ import {
   type SiteGroup,
   frameValueBytes,
 } from './function-plan.ts';
+import { emitStripHead } from './strip-code.ts';
 
 /** How writes to guest memory become known: by code beside each store, or by someone else (the kernel, or no one). */
 export type StoreTracking = 'software' | 'none';
@@ -54,7 +56,7 @@ const isSimpleValue = new Uint8Array(popsOf.length);
 for (const op of [Op.localGet, Op.i32Const, Op.i64Const, Op.f32Const, Op.f64Const]) isSimpleValue[op] = 1;
 
 /** Keys of scratch locals, apart from those of the operand stack by their negative height. */
-const Scratch = { pointer: -1, site: -2, address: -3, value: -4 } as const;
+const Scratch = { pointer: -1, site: -2, address: -3, value: -4, limit: -5, iterations: -6, left: -7 } as const;
 
 /**
  * Emits instructions of a planned function with safepoints and memory access put in.
@@ -87,6 +89,8 @@ export class FunctionEmitter {
   readonly #extraLocals = new Map<number, number>();
   #rawStart = 0;
   #rawEnd = 0;
+  /** The loop whose strip is being emitted, if any: its bound is replaced, its streams' stores are marked already. */
+  #strip: CountedLoop | undefined;
 
   constructor(plan: FunctionPlan, target: CodeTarget) {
     this.plan = plan;
@@ -183,8 +187,19 @@ export class FunctionEmitter {
     const { kept } = plan;
     for (let i = from; i < to; i++) {
       const op = body.op[i];
+      if (op === Op.loop && plan.countedLoops.has(i)) {
+        this.#flushRaw();
+        this.#emitCountedLoop(plan.countedLoops.get(i)!);
+        i = body.partner[i];
+        continue;
+      }
+      if (i === this.#strip?.boundRow) {
+        this.#flushRaw();
+        this.code.u8(Op.localGet).u32(this.#extraLocal(Scratch.limit, ValueType.i32));
+        continue;
+      }
       if (plain[op] === 1) {
-        if (isSimpleValue[op] === 1 && i + 1 < to && isStore[body.op[i + 1]] === 1 && this.#tracksStores()) {
+        if (isSimpleValue[op] === 1 && i + 1 < to && this.#needsMark(i + 1)) {
           this.#flushRaw();
           this.#emitTrackedStoreOfSimpleValue(i);
           i++;
@@ -234,6 +249,9 @@ export class FunctionEmitter {
         return;
       case Op.br:
       case Op.brIf:
+        if (this.#strip?.boundRow === -1 && this.#strip.branchRow === i) {
+          code.u8(Op.localGet).u32(this.#extraLocal(Scratch.limit, ValueType.i32)).u8(Op.i32Ne);
+        }
         code.u8(op).u32(this.branchDepth(i, body.immediate[i]));
         return;
       case Op.brTable: {
@@ -360,8 +378,48 @@ export class FunctionEmitter {
     code.u8(Op.return);
   }
 
-  #tracksStores(): boolean {
-    return this.target.tracking === 'software';
+  /** The loop in strips; see `strip-code.ts` for the shape. Its label is that of the inner loop. */
+  #emitCountedLoop(loop: CountedLoop): void {
+    const { body, code } = this;
+    const { row, boundRow } = loop;
+    const emitBound = (): void => {
+      if (boundRow < 0) code.pair(Op.i32Const, 0);
+      else this.#raw(boundRow);
+    };
+    code.pair(Op.loop, 0x40);
+    this.depth++;
+    this.#pollLoop(row);
+    const local = (key: number): number => this.#extraLocal(key, ValueType.i32);
+    const locals = {
+      limit: local(Scratch.limit),
+      iterations: local(Scratch.iterations),
+      address: local(Scratch.address),
+      left: local(Scratch.left),
+    };
+    const value = boundRow >= 0 && body.op[boundRow] === Op.i32Const ? body.constant(boundRow) : undefined;
+    emitStripHead(code, loop, locals, this.target.tracking === 'software', emitBound, { value });
+    code.pair(Op.loop, 0x40);
+    this.openLabel(body.labelDepth[row]);
+    this.#strip = loop;
+    this.emitRows(row + 1, body.partner[row]);
+    this.#strip = undefined;
+    code.u8(Op.end);
+    this.depth--;
+    // The original condition, on the values that the strip left.
+    code.u8(Op.localGet).u32(loop.induction);
+    emitBound();
+    code.u8(loop.condition === 'ne' ? Op.i32Ne : loop.condition === 'lt_s' ? Op.i32LtS : Op.i32LtU);
+    code.pair(Op.brIf, 0).u8(Op.end);
+    this.depth--;
+  }
+
+  /** Whether row `i` is a store that must mark its page. */
+  #needsMark(i: number): boolean {
+    return (
+      isStore[this.body.op[i]] === 1 &&
+      this.target.tracking === 'software' &&
+      this.#strip?.hoistedStores.has(i) !== true
+    );
   }
 
   /**
@@ -369,7 +427,7 @@ export class FunctionEmitter {
    * pass 2³² − 1 is clamped there, where no memory of ours reaches: such an access always traps, as the guest's would.
    */
   #emitAccess(i: number, op: number): void {
-    if (isStore[op] === 1 && this.#tracksStores()) {
+    if (this.#needsMark(i)) {
       const { body, code } = this;
       const node = body.stack[i];
       const value = this.#extraLocal(Scratch.value, body.nodeType[node]);

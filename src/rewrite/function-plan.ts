@@ -3,6 +3,7 @@ import type { Module } from '../wasm/module.ts';
 import { Op } from '../wasm/opcode.ts';
 import { valueTypeBytes } from '../wasm/value-type.ts';
 import { type CallGraph, analyseCalls } from './call-graph.ts';
+import { type CountedLoop, LoopAnalysis } from './counted-loop.ts';
 import { Liveness } from './liveness.ts';
 
 /**
@@ -19,6 +20,12 @@ export const FRAME_HEADER_BYTES = 8;
 export function frameValueBytes(type: number): number {
   return valueTypeBytes(type) || 4;
 }
+
+/** Loops known to end within so many iterations are not polled: some microseconds at most. */
+const UNPOLLED_ITERATIONS_MAX = 1024;
+
+/** Up to so many iterations, marking each store of a stream costs no more than the head of a strip. */
+const UNSTRIPPED_ITERATIONS_MAX = 16;
 
 /** What a stack capture saves at one position: values lie in this order, upward, the header last. */
 export interface FrameLayout {
@@ -66,12 +73,16 @@ export class FunctionPlan {
   entryGroup = -1;
   /** 1 per stack node whose value is kept in a local from the instruction that makes it. */
   kept = new Uint8Array(1024);
+  /** Loops that run in strips, by their row. */
+  readonly countedLoops = new Map<number, CountedLoop>();
+  readonly #loops: LoopAnalysis;
   readonly #groupByKey = new Map<string, number>();
 
   constructor(module: Module, graph: CallGraph = analyseCalls(module)) {
     this.module = module;
     this.graph = graph;
     this.body = new BodyDecoder(module);
+    this.#loops = new LoopAnalysis(this.body);
   }
 
   plan(functionIndex: number): void {
@@ -79,6 +90,7 @@ export class FunctionPlan {
     body.decode(functionIndex);
     this.groups = [];
     this.#groupByKey.clear();
+    this.countedLoops.clear();
     this.entryGroup = -1;
     if (this.groupOf.length < body.count) this.groupOf = new Int32Array(body.op.length);
     this.groupOf.fill(-1, 0, body.count);
@@ -133,6 +145,13 @@ export class FunctionPlan {
   }
 
   #planLoop(i: number): void {
+    const counted = this.#loops.analyse(i);
+    if (counted !== undefined) {
+      // A loop that ends soon each time is no safepoint: the loop around it, or the call, is one.
+      const limit = counted.streams.length > 0 ? UNSTRIPPED_ITERATIONS_MAX : UNPOLLED_ITERATIONS_MAX;
+      if (counted.tripCount !== undefined && counted.tripCount <= limit) return;
+      this.countedLoops.set(i, counted);
+    }
     const inside = this.body.stack[i + 1];
     this.#keep(inside);
     this.groupOf[i] = this.#group('poll', i, inside, 0);

@@ -1,0 +1,378 @@
+import type { BodyDecoder } from '../wasm/function-body.ts';
+import { Op, accessBytesOf, isStore } from '../wasm/opcode.ts';
+
+/**
+ * Recognises innermost loops that a local counts, so that they can run in strips:
+ *
+ *     loop                            loop                      loop
+ *       …                               local.get $i              …
+ *       local.tee $i (+ step)           N                         local.tee $i (+ step)
+ *       N                               i32.lt_s                  br_if 0     ;; until zero
+ *       i32.ne                          if                      end
+ *       br_if 0                           …
+ *     end                                 local.set $i (+ step)
+ *                                         br 1
+ *   (clang)                           end end  (AssemblyScript)
+ *
+ * Such a loop has one back edge, no call, no loop inside, and a bound N that it does not change. Its stores whose
+ * address moves by a constant (a *stream*) need no mark of their own when a strip ends before the stream leaves its page.
+ */
+export interface CountedLoop {
+  readonly row: number;
+  readonly induction: number;
+  /** Added to the induction local in each iteration; not 0. */
+  readonly step: number;
+  readonly condition: 'ne' | 'lt_s' | 'lt_u';
+  /** The condition is tested before the body, not after it. */
+  readonly testedAtTop: boolean;
+  /** Row of the bound's operand; −1 for the implicit zero of a bare `br_if`, whose row is `branchRow`. */
+  readonly boundRow: number;
+  readonly branchRow: number;
+  readonly streams: readonly StoreStream[];
+  /** Rows of the stores that belong to streams. */
+  readonly hoistedStores: ReadonlySet<number>;
+  /** Number of iterations when it is known and the same each time, else undefined. */
+  readonly tripCount: number | undefined;
+}
+
+/** Stores whose address is the same sum but for a constant. Offsets are bytes, modulo 2³². */
+export interface StoreStream {
+  readonly terms: readonly Term[];
+  /** Smallest and largest constant of the addresses, instruction offsets included; less than a page apart. */
+  readonly low: number;
+  readonly high: number;
+  /** Bytes by which the address moves in one iteration. */
+  readonly step: number;
+}
+
+/** coefficient × local or global, as it stands at the loop's head. */
+export interface Term {
+  readonly global: boolean;
+  readonly index: number;
+  readonly coefficient: number;
+}
+
+/** The largest step of a stream for which strips are long enough to pay. */
+const STREAM_STEP_MAX = 512;
+const INDUCTION_STEP_MAX = 1 << 16;
+const EXPRESSION_DEPTH_MAX = 16;
+const MERGE_BYTES_MAX = 1024;
+
+interface LinearForm {
+  readonly terms: Map<number, number>;
+  constant: number;
+}
+
+/** Keys of terms: globals are told apart from locals by a high bit. */
+const GLOBAL_KEY = 2 ** 24;
+
+export class LoopAnalysis {
+  readonly #body: BodyDecoder;
+  #loop = 0;
+  #end = 0;
+  /** Label depth of rows that are executed in every iteration. */
+  #level = 0;
+  /** Rows that write each local, ascending. */
+  readonly #localWrites = new Map<number, number[]>();
+  readonly #globalWrites = new Set<number>();
+  #backEdges = 0;
+
+  constructor(body: BodyDecoder) {
+    this.#body = body;
+  }
+
+  analyse(loop: number): CountedLoop | undefined {
+    const { op, partner } = this.#body;
+    this.#loop = loop;
+    this.#end = partner[loop];
+    const type = this.#body.blockType(loop);
+    if (type.params.length > 0 || type.results.length > 0) return undefined;
+    if (!this.#scan() || this.#backEdges !== 1) return undefined;
+    const found = op[this.#end - 1] === Op.brIf ? this.#testedAtBottom() : this.#testedAtTop();
+    if (found === undefined) return undefined;
+    return { ...found, ...this.#streams(), row: loop, tripCount: this.#tripCount(found) };
+  }
+
+  /** Gathers what the loop writes; false when it holds something that a strip must not. */
+  #scan(): boolean {
+    const { op, immediate, immediate2, labelDepth, labels } = this.#body;
+    this.#localWrites.clear();
+    this.#globalWrites.clear();
+    this.#backEdges = 0;
+    const loopLabel = labelDepth[this.#loop];
+    for (let i = this.#loop + 1; i < this.#end; i++) {
+      switch (op[i]) {
+        case Op.loop:
+        case Op.call:
+        case Op.callIndirect:
+        case Op.returnCall:
+        case Op.returnCallIndirect:
+        case Op.memoryGrow:
+        case Op.memoryCopy:
+        case Op.memoryFill:
+        case Op.memoryInit:
+        case Op.tableInit:
+        case Op.tableCopy:
+        case Op.tableFill:
+        case Op.tableGrow:
+          return false;
+        case Op.localSet:
+        case Op.localTee: {
+          const writes = this.#localWrites.get(immediate[i]);
+          if (writes === undefined) this.#localWrites.set(immediate[i], [i]);
+          else writes.push(i);
+          break;
+        }
+        case Op.globalSet:
+          this.#globalWrites.add(immediate[i]);
+          break;
+        case Op.br:
+        case Op.brIf:
+          if (labelDepth[i] - 1 - immediate[i] === loopLabel) this.#backEdges++;
+          break;
+        case Op.brTable:
+          for (let k = 0; k <= immediate2[i]; k++) {
+            if (labelDepth[i] - 1 - labels[immediate[i] + k] === loopLabel) this.#backEdges++;
+          }
+      }
+    }
+    return true;
+  }
+
+  #testedAtBottom(): Omit<CountedLoop, 'row' | 'streams' | 'hoistedStores' | 'tripCount'> | undefined {
+    const { op, immediate, labelDepth, stack, nodeRow } = this.#body;
+    const branchRow = this.#end - 1;
+    this.#level = labelDepth[this.#loop] + 1;
+    if (immediate[branchRow] !== 0 || labelDepth[branchRow] !== this.#level) return undefined;
+    const test = nodeRow[stack[branchRow]];
+    if (test <= this.#loop) return undefined;
+    if (op[test] === Op.localGet || op[test] === Op.localTee) {
+      const step = this.#inductionStep(test, true);
+      if (step === undefined) return undefined;
+      const induction = immediate[test];
+      return { induction, step, condition: 'ne', testedAtTop: false, boundRow: -1, branchRow };
+    }
+    const compared = this.#comparison(test, true);
+    return compared && { ...compared, testedAtTop: false, branchRow };
+  }
+
+  #testedAtTop(): Omit<CountedLoop, 'row' | 'streams' | 'hoistedStores' | 'tripCount'> | undefined {
+    const { op, immediate, labelDepth, elseOf, partner, blockType } = this.#body;
+    const test = this.#loop + 3;
+    const opener = test + 1;
+    const back = this.#end - 2;
+    if (op[opener] !== Op.if || partner[opener] !== this.#end - 1 || elseOf[opener] >= 0) return undefined;
+    if (blockType.call(this.#body, opener).params.length > 0) return undefined;
+    this.#level = labelDepth[this.#loop] + 2;
+    if (op[back] !== Op.br || immediate[back] !== 1 || labelDepth[back] !== this.#level) return undefined;
+    const compared = this.#comparison(test, false);
+    return compared && { ...compared, testedAtTop: true, branchRow: opener };
+  }
+
+  /** `i < N`, `N > i`, `i ≠ N` at a row, with i before or after its update. */
+  #comparison(
+    test: number,
+    updated: boolean,
+  ): Pick<CountedLoop, 'induction' | 'step' | 'condition' | 'boundRow'> | undefined {
+    const { op, immediate, stack, nodeRow, nodeBelow } = this.#body;
+    const operator = op[test];
+    const isOrdered = operator === Op.i32LtS || operator === Op.i32LtU;
+    const isMirrored = operator === Op.i32GtS || operator === Op.i32GtU;
+    if (operator !== Op.i32Ne && !isOrdered && !isMirrored) return undefined;
+    const second = nodeRow[stack[test]];
+    const first = nodeRow[nodeBelow[stack[test]]];
+    if (first <= this.#loop || second <= this.#loop) return undefined;
+    for (const [row, boundRow] of isOrdered
+      ? [[first, second]]
+      : isMirrored
+        ? [[second, first]]
+        : [
+            [first, second],
+            [second, first],
+          ]) {
+      const step = this.#inductionStep(row, updated);
+      if (step === undefined || !this.#isBound(boundRow)) continue;
+      if (operator === Op.i32Ne) return { induction: immediate[row], step, condition: 'ne', boundRow };
+      if (step < 0) return undefined;
+      const signed = operator === Op.i32LtS || operator === Op.i32GtS;
+      return { induction: immediate[row], step, condition: signed ? 'lt_s' : 'lt_u', boundRow };
+    }
+    return undefined;
+  }
+
+  #isBound(row: number): boolean {
+    const { op, immediate } = this.#body;
+    if (op[row] === Op.i32Const) return true;
+    if (op[row] === Op.localGet) return !this.#localWrites.has(immediate[row]);
+    return op[row] === Op.globalGet && !this.#globalWrites.has(immediate[row]);
+  }
+
+  /** The step of the induction local that row reads or has just written; `updated` says which value it must be. */
+  #inductionStep(row: number, updated: boolean): number | undefined {
+    const { op, immediate } = this.#body;
+    if (op[row] !== Op.localGet && op[row] !== Op.localTee) return undefined;
+    const local = immediate[row];
+    const step = this.#stepOf(local);
+    if (step === undefined || step === 0 || Math.abs(step) > INDUCTION_STEP_MAX) return undefined;
+    const [update] = this.#localWrites.get(local)!;
+    return row >= update === updated ? step : undefined;
+  }
+
+  /** What one iteration adds to a local: 0 when it does not write it, undefined when that is no constant. */
+  #stepOf(local: number): number | undefined {
+    const { op, immediate, labelDepth, stack, nodeRow, nodeBelow } = this.#body;
+    const writes = this.#localWrites.get(local);
+    if (writes === undefined) return 0;
+    const [update] = writes;
+    if (writes.length !== 1 || labelDepth[update] !== this.#level) return undefined;
+    const sum = nodeRow[stack[update]];
+    if (sum <= this.#loop || (op[sum] !== Op.i32Add && op[sum] !== Op.i32Sub)) return undefined;
+    const second = nodeRow[stack[sum]];
+    const first = nodeRow[nodeBelow[stack[sum]]];
+    const isSelf = (row: number): boolean => row > this.#loop && op[row] === Op.localGet && immediate[row] === local;
+    if (isSelf(first) && op[second] === Op.i32Const) {
+      const constant = this.#body.constant(second);
+      return op[sum] === Op.i32Add ? constant : -constant;
+    }
+    if (isSelf(second) && op[first] === Op.i32Const && op[sum] === Op.i32Add) return this.#body.constant(first);
+    return undefined;
+  }
+
+  #streams(): { streams: StoreStream[]; hoistedStores: Set<number> } {
+    const { op, immediate, labelDepth, stack, nodeBelow } = this.#body;
+    const streams: StoreStream[] = [];
+    const hoistedStores = new Set<number>();
+    for (let i = this.#loop + 1; i < this.#end; i++) {
+      if (isStore[op[i]] === 0 || labelDepth[i] !== this.#level) continue;
+      const form = this.#linear(nodeBelow[stack[i]], 0);
+      if (form === undefined) continue;
+      let step = 0;
+      for (const [key, coefficient] of form.terms) {
+        if (key < GLOBAL_KEY) step = (step + Math.imul(coefficient, this.#stepOf(key)!)) | 0;
+      }
+      if (Math.abs(step) > STREAM_STEP_MAX) continue;
+      const constant = (form.constant + immediate[i]) | 0;
+      addToStreams(streams, form.terms, constant, step);
+      hoistedStores.add(i);
+    }
+    return { streams, hoistedStores };
+  }
+
+  /** The value of a stack node as a sum of locals and globals at the loop's head, if it is one. */
+  #linear(node: number, depth: number): LinearForm | undefined {
+    const { op, immediate, labelDepth, stack, nodeRow, nodeBelow } = this.#body;
+    const row = nodeRow[node];
+    if (row <= this.#loop || depth > EXPRESSION_DEPTH_MAX) return undefined;
+    const operand = (below: number): LinearForm | undefined =>
+      this.#linear(below === 0 ? stack[row] : nodeBelow[stack[row]], depth + 1);
+    switch (op[row]) {
+      case Op.i32Const:
+        return { terms: new Map(), constant: this.#body.constant(row) };
+      case Op.globalGet:
+        if (this.#globalWrites.has(immediate[row])) return undefined;
+        return { terms: new Map([[GLOBAL_KEY + immediate[row], 1]]), constant: 0 };
+      case Op.localGet: {
+        const local = immediate[row];
+        const step = this.#stepOf(local);
+        const writes = this.#localWrites.get(local) ?? [];
+        if (step !== undefined) {
+          const updated = writes.length > 0 && row > writes[0];
+          return { terms: new Map([[local, 1]]), constant: updated ? step : 0 };
+        }
+        // Computed anew in each iteration: what was written last before it is read here.
+        let last = -1;
+        for (const write of writes) if (write < row) last = write;
+        if (last < 0 || labelDepth[last] !== this.#level) return undefined;
+        return this.#linear(stack[last], depth + 1);
+      }
+      case Op.localTee:
+        return operand(0);
+      case Op.i32Add:
+        return combine(operand(1), operand(0), 1);
+      case Op.i32Sub:
+        return combine(operand(1), operand(0), -1);
+      case Op.i32Shl: {
+        const by = operand(0);
+        return by === undefined || by.terms.size > 0 ? undefined : scale(operand(1), 1 << (by.constant & 31));
+      }
+      case Op.i32Mul: {
+        const by = operand(0);
+        return by === undefined || by.terms.size > 0 ? undefined : scale(operand(1), by.constant);
+      }
+      default:
+        return undefined;
+    }
+  }
+
+  /** Known when the bound is a constant and the induction local is set to one just before the loop. */
+  #tripCount({
+    induction,
+    step,
+    boundRow,
+    testedAtTop,
+    condition,
+  }: Pick<CountedLoop, 'induction' | 'step' | 'boundRow' | 'testedAtTop' | 'condition'>): number | undefined {
+    const { op, immediate } = this.#body;
+    if (boundRow >= 0 && op[boundRow] !== Op.i32Const) return undefined;
+    const bound = boundRow < 0 ? 0 : this.#body.constant(boundRow);
+    let row = this.#loop - 1;
+    while (row > 0 && op[row] === Op.localSet && immediate[row] !== induction && isPureConstant[op[row - 1]] === 1)
+      row -= 2;
+    if (row <= 0 || op[row] !== Op.localSet || immediate[row] !== induction || op[row - 1] !== Op.i32Const)
+      return undefined;
+    const distance = bound - this.#body.constant(row - 1);
+    if (condition !== 'ne' && distance <= 0) return testedAtTop ? 0 : 1;
+    if (condition === 'ne' && (distance % step !== 0 || distance / step <= 0)) return undefined;
+    return Math.ceil(distance / step);
+  }
+}
+
+const isPureConstant = new Uint8Array(accessBytesOf.length);
+for (const op of [Op.i32Const, Op.i64Const, Op.f32Const, Op.f64Const, Op.localGet]) isPureConstant[op] = 1;
+
+function combine(a: LinearForm | undefined, b: LinearForm | undefined, sign: number): LinearForm | undefined {
+  if (a === undefined || b === undefined) return undefined;
+  for (const [key, coefficient] of b.terms) {
+    const sum = ((a.terms.get(key) ?? 0) + sign * coefficient) | 0;
+    if (sum === 0) a.terms.delete(key);
+    else a.terms.set(key, sum);
+  }
+  a.constant = (a.constant + sign * b.constant) | 0;
+  return a;
+}
+
+function scale(form: LinearForm | undefined, by: number): LinearForm | undefined {
+  if (form === undefined) return undefined;
+  for (const [key, coefficient] of form.terms) form.terms.set(key, Math.imul(coefficient, by));
+  form.constant = Math.imul(form.constant, by);
+  return form;
+}
+
+function addToStreams(
+  streams: StoreStream[],
+  terms: ReadonlyMap<number, number>,
+  constant: number,
+  step: number,
+): void {
+  const list: Term[] = [];
+  for (const [key, coefficient] of terms) {
+    if (coefficient !== 0) list.push({ global: key >= GLOBAL_KEY, index: key % GLOBAL_KEY, coefficient });
+  }
+  list.sort((a, b) => Number(a.global) - Number(b.global) || a.index - b.index);
+  const same = streams.findIndex((stream) => {
+    if (stream.terms.length !== list.length) return false;
+    const low = Math.min(stream.low, constant);
+    const high = Math.max(stream.high, constant);
+    if (high - low > MERGE_BYTES_MAX) return false;
+    return stream.terms.every(
+      (term, k) =>
+        term.global === list[k].global && term.index === list[k].index && term.coefficient === list[k].coefficient,
+    );
+  });
+  if (same < 0) {
+    streams.push({ terms: list, low: constant, high: constant, step });
+    return;
+  }
+  const { low, high } = streams[same];
+  streams[same] = { ...streams[same], low: Math.min(low, constant), high: Math.max(high, constant) };
+}
