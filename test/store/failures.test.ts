@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { lockJobDirectory } from '../../src/checkpoint/job-directory.ts';
+import { recover } from '../../src/checkpoint/recovery.ts';
 import { Store } from '../../src/checkpoint/store.ts';
 import { FileDevice } from '../../src/device/file-device.ts';
 import { CorruptionError, StorageError, UsageError } from '../../src/error/errors.ts';
@@ -11,7 +12,8 @@ import { programDigest } from '../../src/format/job-format.ts';
 import { jobTable } from '../../src/format/job-format.ts';
 import { PAGE_BYTES } from '../../src/memory/layout.ts';
 import { recordAreaOffset } from '../../src/format/paging-format.ts';
-import { crash, CrashDevice, EMPTY_MEDIUM, type Operation } from './crash-device.ts';
+import { crash, CrashDevice, EMPTY_MEDIUM, type Medium, type Operation } from './crash-device.ts';
+import { Workbench } from '../../src/format/workbench.ts';
 import { FakeGuest, seededRandom } from './guest.ts';
 import { IDENTITY, newJob, PROGRAM, reopenJob } from './job.ts';
 
@@ -198,6 +200,40 @@ describe('damage', () => {
     }
     console.log('damaged paging files:', outcomes);
     expect(Math.min(...Object.values(outcomes))).toBeGreaterThan(0);
+  });
+
+  /** The paging file of a job whose page 0 is of generation 1, and how to damage it. */
+  function jobOfGenerations(count: number): { medium: Medium; paging: Uint8Array; slotOf: (page: number) => number } {
+    const device = new CrashDevice();
+    const guest = new FakeGuest(1);
+    const store = newJob(device, guest);
+    guest.fillPage(0, 1);
+    for (let generation = 1; generation <= count; generation++) {
+      guest.fillPage(5, generation);
+      store.commit({ state: new Uint8Array(3), trigger: 'a' });
+    }
+    const medium = crash(EMPTY_MEDIUM, device.log, () => true);
+    const paging = medium.files.get(medium.names.get('paging')!)!;
+    const { image } = recover(device.openFile('paging', 'read'), Workbench.ofThread());
+    return { medium, paging, slotOf: (page) => image.map.slotOf(page) };
+  }
+
+  test('of the newest checkpoint does not bring back the one before where its slots were used again', () => {
+    const { medium, paging, slotOf } = jobOfGenerations(3);
+    paging[slotOf(5) * PAGE_BYTES] ^= 1;
+    expect(Store.open(new CrashDevice(medium)).latest?.generation).toBe(2);
+    paging[slotOf(0) * PAGE_BYTES] ^= 1;
+    expect(thrownBy(() => Store.open(new CrashDevice(medium)))).toMatchObject({ code: 'job-damaged' });
+  });
+
+  test('of any page is found at the opening where the write of a record was lost', () => {
+    const earlier = jobOfGenerations(1);
+    const { medium, paging, slotOf } = jobOfGenerations(4);
+    const area = recordAreaOffset(1);
+    paging.set(earlier.paging.subarray(area, area + 4096), area);
+    expect(Store.open(new CrashDevice(medium)).latest?.generation).toBe(4);
+    paging[slotOf(0) * PAGE_BYTES] ^= 1;
+    expect(thrownBy(() => Store.open(new CrashDevice(medium)))).toMatchObject({ code: 'job-damaged' });
   });
 
   test('of the program is noticed', () => {

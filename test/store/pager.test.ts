@@ -58,6 +58,16 @@ describe('the software tracker', () => {
     expect([...tracker.pages.subarray(0, tracker.collect(pageCount))]).toEqual([2, 3]);
   });
 
+  test.each(Array.from({ length: 15 }, (_, byte) => byte))('finds a spill that changes only byte %i', (byte) => {
+    guest.clear();
+    const tracker = new SoftwareTracker(guest.memory, instantiateKernels(guest.memory.memory));
+    tracker.rearm(pageCount, tracker.pages, 0);
+    const value = new Uint8Array(16);
+    value[1 + byte] = 1;
+    guest.store(5 * PAGE_BYTES - 1, value);
+    expect([...tracker.pages.subarray(0, tracker.collect(pageCount))]).toEqual([4, 5]);
+  });
+
   test('scans 262144 state bytes in a small part of a millisecond', () => {
     const large = new FakeGuest(16384, 16384);
     const tracker = new SoftwareTracker(large.memory, instantiateKernels(large.memory.memory));
