@@ -18,8 +18,6 @@ async function main(args: readonly string[]): Promise<number> {
     .version(ownVersion())
     .helpCommand(false)
     .enablePositionalOptions();
-  // A command line without a command gets the help, as a mistake.
-  continuo.action(() => continuo.error(`no command was given: run, resume or inspect`));
   for (const command of [runCommand(settle), resumeCommand(settle), inspectCommand(settle)]) {
     continuo.addCommand(command);
   }
@@ -33,9 +31,16 @@ async function main(args: readonly string[]): Promise<number> {
     if (!(error instanceof CommanderError)) throw error;
     // Help and version were asked for and are printed.
     if (error.exitCode === 0) return 0;
-    const message = error.message.replace(/^error: /, '');
-    return reportError(new UsageError('bad-argument', `${message}; "continuo --help" tells more`));
+    const mistake = new UsageError('bad-argument', mistakeOf(error));
+    // A command line without a command got the help already.
+    return error.code === 'commander.help' ? mistake.exitCode : reportError(mistake);
   }
+}
+
+/** Commander's sentences about a mistake as one line. */
+function mistakeOf({ message }: CommanderError): string {
+  const text = message.replace(/^error: /, '').replaceAll('\n', ' ');
+  return `${text.replace(/\.$/, '')}; "continuo --help" tells more`;
 }
 
 function ownVersion(): string {

@@ -139,12 +139,15 @@ export class GuestRun {
     checkImports(rewritten.module);
     this.#wasi = this.#openWasi(description, memory, restored);
     const imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
-    this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
-    this.#store?.attach(memory);
-    if (restored === undefined) {
-      this.#instance.initialiseMemory();
-      return;
+    try {
+      this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
+      if (restored === undefined) this.#instance.initialiseMemory();
+    } catch (error) {
+      // Segments that do not fit are traps of the program.
+      throw this.#explain(error);
     }
+    this.#store?.attach(memory);
+    if (restored === undefined) return;
     this.#store!.loadPages();
     restoreState(this.#instance, restored);
     this.#call = restored.phase.call;
@@ -200,7 +203,7 @@ export class GuestRun {
       return { kind: 'exited', exitCode: 0, earlier: false };
     } catch (error) {
       if (error instanceof ProcessExit) return { kind: 'exited', exitCode: error.exitCode, earlier: false };
-      throw this.#explain(error);
+      throw error;
     }
   }
 
@@ -209,6 +212,8 @@ export class GuestRun {
     const startMs = performance.now();
     try {
       return run();
+    } catch (error) {
+      throw this.#explain(error);
     } finally {
       this.#guestMs += performance.now() - startMs;
     }
@@ -248,6 +253,7 @@ export class GuestRun {
     this.#commit('end', { finished: true, exitCode });
   }
 
+  /** A trap of the guest as an error that shows its stack; anything else as it is. */
   #explain(error: unknown): unknown {
     if (error instanceof ContinuoError || !(error instanceof Error)) return error;
     const overflow = error instanceof RangeError && error.message === STACK_OVERFLOW;
