@@ -168,10 +168,12 @@ export class ResumeModuleBuilder {
     positions: readonly Position[],
     firstSlot: number,
   ): Uint8Array<ArrayBuffer> {
+    // The imports first: their types may be new to the section that comes before them.
+    const imports = this.#imports(types, functions);
     const out = new ByteWriter(4096);
     writeHeader(out);
     types.encode(out);
-    this.#imports(out, types, functions);
+    writeSection(out, SectionId.import, imports);
     const declarations = new ByteWriter().u32(bodies.length);
     for (const { typeIndex } of bodies) declarations.u32(typeIndex);
     writeSection(out, SectionId.function, declarations);
@@ -190,7 +192,7 @@ export class ResumeModuleBuilder {
     return out.toBytes();
   }
 
-  #imports(out: ByteWriter, types: TypeSection, functions: readonly number[]): void {
+  #imports(types: TypeSection, functions: readonly number[]): ByteWriter {
     const { module, addedFunctionTypes } = this.#rewritten;
     const section = new ByteWriter();
     section.u32(functions.length + module.tables.length + 3 + module.globals.length + 1);
@@ -218,7 +220,7 @@ export class ResumeModuleBuilder {
         .u8(ExternalKind.global)
         .pair(type, mutable ? 1 : 0);
     });
-    writeSection(out, SectionId.import, section);
+    return section;
   }
 
   /** Names under which a trap's stack shows which function of the original program was resumed. */
