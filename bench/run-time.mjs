@@ -16,7 +16,13 @@ const TURN_MS = 40;
 
 const { options, rest } = parseArguments({ rounds: '9', json: '' });
 const folder = new URL('../dist/kernels/', import.meta.url);
-const names = rest.length > 0 ? rest : fs.readdirSync(folder).filter((n) => n.endsWith('.wasm')).map((n) => n.slice(0, -5));
+const names =
+  rest.length > 0
+    ? rest
+    : fs
+        .readdirSync(folder)
+        .filter((n) => n.endsWith('.wasm'))
+        .map((n) => n.slice(0, -5));
 
 const kernels = [];
 for (const name of names) kernels.push(measure(name));
@@ -24,7 +30,9 @@ const summary = {};
 for (const variant of Object.keys(VARIANTS)) {
   const ratios = kernels.map((kernel) => kernel.ratios[variant]);
   summary[variant] = { geometricMean: geometricMean(ratios), worst: Math.max(...ratios) };
-  console.log(`geometric mean, ${variant}: ${summary[variant].geometricMean.toFixed(3)}, worst ${summary[variant].worst.toFixed(2)}`);
+  console.log(
+    `geometric mean, ${variant}: ${summary[variant].geometricMean.toFixed(3)}, worst ${summary[variant].worst.toFixed(2)}`,
+  );
 }
 if (options.json) writeResult(options.json, { ...machineFacts(), rounds: Number(options.rounds), kernels, summary });
 
@@ -54,7 +62,12 @@ function measure(name) {
     ratios[variant] = median(turns[variant].map((ms, k) => ms / turns.plain[k]));
   }
   const plainMs = median(turns.plain);
-  console.log(name.padEnd(14), `${plainMs.toFixed(2)} ms`.padStart(11), ...Object.values(ratios).map((r) => r.toFixed(3).padStart(7)), ` code ${codeGrowth.toFixed(2)}`);
+  console.log(
+    name.padEnd(14),
+    `${plainMs.toFixed(2)} ms`.padStart(11),
+    ...Object.values(ratios).map((r) => r.toFixed(3).padStart(7)),
+    ` code ${codeGrowth.toFixed(2)}`,
+  );
   return { name, plainMs, ratios, codeGrowth };
 }
 

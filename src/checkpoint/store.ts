@@ -295,7 +295,9 @@ export class Store {
     const recordBytes = Math.ceil(fields.recordBytes / RECORD_UNIT_BYTES) * RECORD_UNIT_BYTES;
     this.#bench.record.fill(0, fields.recordBytes, recordBytes);
     this.#file.write(this.#bench.record.subarray(0, recordBytes), recordAreaOffset(generation));
+    const syncStartMs = performance.now();
     this.#file.sync();
+    const syncMs = performance.now() - syncStartMs;
 
     map.commit(generation);
     tree.committed();
@@ -316,6 +318,7 @@ export class Store {
       bytesWritten: pagesWritten * SLOT_BYTES + mapBytes + stateSlotBytes + recordBytes,
       pauseMs: commitMs,
       commitMs,
+      syncMs,
     };
   }
 

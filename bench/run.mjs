@@ -1,0 +1,12 @@
+// All benchmarks, one after the other, results into bench/results: `npm run bench`. Takes some ten minutes.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+for (const name of ['run-time', 'rewriting', 'pause', 'long-programs']) {
+  console.log(`\n== ${name}`);
+  const { status } = spawnSync(process.execPath, [`${here}${name}.mjs`, '--json', `${here}results/${name}.json`], {
+    stdio: 'inherit',
+  });
+  if (status !== 0) process.exit(status ?? 1);
+}
