@@ -36,6 +36,8 @@ export interface CheckpointStats {
   readonly pauseMs: number;
   /** Time until the checkpoint was durable. */
   readonly commitMs: number;
+  /** The part of it that the barrier took. */
+  readonly syncMs: number;
 }
 
 /** Slots of the paging file by what they hold. `total` is all of them, reserved ones included. */
