@@ -1,10 +1,11 @@
-import { BIAS_WASM_PAGES, PAGE_SHIFT, PageState, controlRegion } from '../memory/layout.ts';
+import { BIAS_WASM_PAGES, PAGE_SHIFT, PageState, PollState, controlRegion } from '../memory/layout.ts';
 import { ByteWriter } from '../wasm/byte-writer.ts';
 import type { Module } from '../wasm/module.ts';
 import { Op, PREFIX_MISC, PREFIX_SIMD } from '../wasm/opcode.ts';
 import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-type.ts';
 import { type CallGraph, TABLE_INIT_STRIDE } from './call-graph.ts';
 import type { StoreTracking } from './function-emitter.ts';
+import { FRAME_HEADER_BYTES } from './function-plan.ts';
 
 /**
  * Functions of ours inside the rewritten module, behind the guest's own:
@@ -69,6 +70,7 @@ export const RuntimeKey = {
   initialise: 'initialise',
   saveGlobals: 'save globals',
   loadGlobals: 'load globals',
+  endFrame: 'end frame',
   saveFuncref: 'save funcref',
   saveExternref: 'save externref',
 } as const;
@@ -94,12 +96,15 @@ class RuntimeBuilder {
     this.#grow();
     this.#fill();
     this.#copy();
+    this.#endFrame();
     this.#saveReference(RuntimeKey.saveFuncref, runtimeTypes.funcrefToI32, savedFuncrefTable);
     this.#saveReference(RuntimeKey.saveExternref, runtimeTypes.externrefToI32, savedExternrefTable);
     this.#globals(RuntimeKey.saveGlobals, true);
     this.#globals(RuntimeKey.loadGlobals, false);
     for (const segment of graph.memoryInits) this.#memoryInit(segment);
-    for (const segment of graph.dataDrops) this.#drop(Op.dataDrop, segment);
+    // An active segment is passive here, and a restart, which does not apply it again, drops it through this.
+    const activeInits = [...graph.memoryInits].filter((segment) => module.data[segment].mode === 'active');
+    for (const segment of new Set([...graph.dataDrops, ...activeInits])) this.#drop(Op.dataDrop, segment);
     for (const segment of graph.elemDrops) this.#drop(Op.elemDrop, segment);
     for (const pair of graph.tableInits) {
       this.#tableInit(Math.floor(pair / TABLE_INIT_STRIDE), pair % TABLE_INIT_STRIDE);
@@ -232,6 +237,23 @@ class RuntimeBuilder {
     code.pair(Op.localGet, 0).pair(Op.localGet, 1).pair(Op.localGet, 2);
     this.#bulk(code, Op.tableInit, segment, table);
     this.#add(runtimeKey(Op.tableInit, segment, table), runtimeTypes.i32x3, code);
+  }
+
+  /** (end of the values, site, function × 4 + kind): writes the header, moves the area's end, begins unwinding. */
+  #endFrame(): void {
+    const code = new ByteWriter();
+    code
+      .pair(Op.localGet, 0)
+      .u8(Op.i32Const)
+      .s32(controlRegion.saveArea + controlRegion.saveAreaBytes - FRAME_HEADER_BYTES);
+    code.u8(Op.i32GtU).pair(Op.if, 0x40).u8(Op.unreachable).u8(Op.end);
+    code.pair(Op.localGet, 0).pair(Op.localGet, 1).pair(Op.i32Store, 2).u32(0);
+    code.pair(Op.localGet, 0).pair(Op.localGet, 2).pair(Op.i32Store, 2).u32(4);
+    code.pair(Op.i32Const, 0).pair(Op.localGet, 0).pair(Op.i32Const, FRAME_HEADER_BYTES).u8(Op.i32Add);
+    code.pair(Op.i32Store, 2).u32(controlRegion.saveAreaPointer);
+    code.pair(Op.i32Const, 0).pair(Op.i32Const, PollState.unwinding).pair(Op.i32Store, 2).u32(controlRegion.pollWord);
+    code.pair(Op.i32Const, 0).pair(Op.i32Const, 1).pair(Op.i32Store, 2).u32(controlRegion.unwindingWord);
+    this.#add(RuntimeKey.endFrame, runtimeTypes.i32x3, code);
   }
 
   /** (reference) → its index in the table; the table doubles when it is full. */
