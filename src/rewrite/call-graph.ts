@@ -204,6 +204,9 @@ class Scan {
         if (expression.functionIndex !== undefined) this.#addressTaken[expression.functionIndex] = 1;
       }
     }
+    for (const { initial } of module.globals) {
+      if (initial?.functionIndex !== undefined) this.#addressTaken[initial.functionIndex] = 1;
+    }
     for (const entry of module.exports) {
       if (entry.kind === ExternalKind.function) this.#addressTaken[entry.index] = 1;
     }
