@@ -120,6 +120,7 @@ export class GuestInstance {
 
   /** For a host function that was interrupted: the guest unwinds when it returns. */
   beginUnwinding(): void {
+    this.#words[controlRegion.unwindingWord >> 2] = 1;
     Atomics.store(this.#words, controlRegion.pollWord >> 2, PollState.unwinding);
   }
 
@@ -145,6 +146,7 @@ export class GuestInstance {
   }
 
   #run(f: (...args: unknown[]) => unknown, args: readonly unknown[]): RunOutcome {
+    this.#words[controlRegion.unwindingWord >> 2] = 0;
     Atomics.store(this.#words, controlRegion.pollWord >> 2, PollState.running);
     // A request that came since the capture found the poll word taken: raise it again. Another thread notes its request
     // before it touches the poll word, so one of the two orders sees it.

@@ -10,6 +10,8 @@ import {
 import { type Position, positionKey } from '../rewrite/resume-module.ts';
 import { type Module, functionType } from '../wasm/module.ts';
 
+const SITE_STRIDE = 2 ** 24;
+
 /** A position with its layout, looked up once and kept. */
 export interface KnownPosition extends Position {
   readonly layout: FrameLayout;
@@ -25,6 +27,8 @@ export class StackArea {
   readonly #module: Module;
   readonly #plan: FunctionPlan;
   readonly #known = new Map<number, KnownPosition>();
+  /** The same by what a header says: site + 2²⁴ × (function × 4 + kind), exact in a double. */
+  readonly #bySite = new Map<number, KnownPosition>();
 
   constructor(module: Module, plan: FunctionPlan) {
     this.#module = module;
@@ -43,6 +47,23 @@ export class StackArea {
     return known;
   }
 
+  #positionAtSite(meta: number, site: number): KnownPosition {
+    const key = meta * SITE_STRIDE + site;
+    let known = this.#bySite.get(key);
+    if (known !== undefined) return known;
+    const functionIndex = meta >>> 2;
+    const kind = meta & 3;
+    let position: number | undefined = 0;
+    if (functionIndex >= this.#module.importedFunctionCount) {
+      if (this.#plan.body.functionIndex !== functionIndex) this.#plan.plan(functionIndex);
+      position = this.#plan.layoutOfSite(site, kind)?.position;
+    }
+    known = position === undefined ? undefined : this.positionAt(functionIndex, position, kind);
+    assert(known !== undefined, `a captured frame names function ${functionIndex}, site ${site}, kind ${kind}`);
+    this.#bySite.set(key, known);
+    return known;
+  }
+
   #layout(functionIndex: number, position: number, kind: number): FrameLayout | undefined {
     if (functionIndex >= this.#module.functionTypes.length) return undefined;
     if (functionIndex < this.#module.importedFunctionCount) {
@@ -50,7 +71,8 @@ export class StackArea {
       const types = Array.from(functionType(this.#module, functionIndex).params);
       let bytes = FRAME_HEADER_BYTES;
       for (const type of types) bytes += frameValueBytes(type);
-      return { functionIndex, kind, locals: types.map((_, k) => k), localTypes: types, stackTypes: [], bytes };
+      const locals = types.map((_, k) => k);
+      return { functionIndex, position, kind, site: 0, locals, localTypes: types, stackTypes: [], bytes };
     }
     if (this.#plan.body.functionIndex !== functionIndex) this.#plan.plan(functionIndex);
     return this.#plan.layoutAt(position, kind);
@@ -63,12 +85,7 @@ export class StackArea {
     let end = memory[controlRegion.saveAreaPointer >> 2];
     while (end > controlRegion.saveArea) {
       const header = (end - FRAME_HEADER_BYTES) >> 2;
-      const meta = memory[header + 1];
-      const known = this.positionAt(meta >>> 2, memory[header], meta & 3);
-      assert(
-        known !== undefined,
-        `a captured frame names function ${meta >>> 2}, byte ${memory[header]}, kind ${meta & 3}`,
-      );
+      const known = this.#positionAtSite(memory[header + 1], memory[header]);
       end -= known.layout.bytes;
       positions.push(known);
       starts.push(end);

@@ -103,7 +103,7 @@ function restoreFrames(instance: GuestInstance, state: MachineState): void {
       throw new CorruptionError(`the checkpoint's stack of ${state.frames.length} frames does not fit the save area`);
     }
     placeValues(bytes, end, state.layouts[frame.layout], frame.values, here);
-    view.setInt32(next - 8, here.position, true);
+    view.setInt32(next - 8, here.layout.site, true);
     view.setInt32(next - 4, here.functionIndex * 4 + here.kind, true);
     end = next;
   }

@@ -40,6 +40,8 @@ export const controlRegion = {
   savedReferenceCount: 0x48,
   /** i32: safepoints left to pass before the guest captures itself; only looked at by a module rewritten to count. */
   safepointCountdown: 0x4c,
+  /** i32: 1 while frames are being saved. A word of its own, so that the test after a call is a load and a branch. */
+  unwindingWord: 0x50,
   /** Bytes a host function may use as it likes while the guest is stopped. */
   scratch: 0x1000,
   scratchBytes: 0x7000,
@@ -52,7 +54,10 @@ export const controlRegion = {
   /** One byte per page of the guest: a `PageState`. */
   pageStates: 0x10_0000,
   pageStatesBytes: 0x10_0000,
-  /** Captured frames, the innermost first, growing upward. */
+  /**
+   * Captured frames, the innermost first, growing upward. A frame is written before its end is checked: it may reach
+   * into the staging area, which is larger than any frame and not in use while the guest runs.
+   */
   saveArea: 0x20_0000,
   saveAreaBytes: 0x1d0_0000,
   /** Pages on their way to or from the paging file, gathered so that one system call moves a whole run of slots. */

@@ -1,4 +1,4 @@
-import { PollState, controlRegion } from '../memory/layout.ts';
+import { controlRegion } from '../memory/layout.ts';
 import type { ByteWriter } from '../wasm/byte-writer.ts';
 import { Op, PREFIX_SIMD } from '../wasm/opcode.ts';
 import { ValueType } from '../wasm/value-type.ts';
@@ -8,17 +8,21 @@ import { FRAME_HEADER_BYTES, frameValueBytes } from './function-plan.ts';
  * The instruction sequences that every rewritten function shares: polls, and the saving and loading of frames.
  *
  *     ;; poll                     ;; callee unwound?            ;; save (cold, at the function's end)
- *     i32.const 0                 i32.const 0                   sp = pointer; trap when the area is full
- *     i32.load pollWord           i32.load pollWord             [sp + 0] = first live local …
- *     br_if $save                 i32.const unwinding           [sp + n] = position, function × 4 + kind
- *                                 i32.eq                        pointer = sp + n + 8
- *                                 br_if $save                   pollWord = unwinding; return zeros
+ *     i32.const 0                 i32.const 0                   sp = pointer
+ *     i32.load pollWord           i32.load unwindingWord        [sp + 0] = first live local …
+ *     br_if $save                 br_if $save                   end frame (sp + n, site, function × 4 + kind)
+ *                                                               return zeros
+ *
+ * Ending a frame — header, check of the area's end, words — is a runtime function: at that point no value of the
+ * guest is live any more. A call before that would make V8 spill live values where they are made, in the hot loop.
  */
 
 /** Functions and tables of the rewritten module that the sequences use. */
 export interface ReferenceStore {
   /** Function (reference) → its index in the table of saved references. */
   saveFunction(type: number): number;
+  /** Function (end of the values, site, function × 4 + kind) that ends a frame and begins or goes on unwinding. */
+  endFrameFunction(): number;
   table(type: number): number;
 }
 
@@ -44,8 +48,7 @@ export function emitPoll(code: ByteWriter, counting: boolean): void {
 }
 
 export function emitUnwindingTest(code: ByteWriter): void {
-  emitLoadWord(code, controlRegion.pollWord);
-  code.pair(Op.i32Const, PollState.unwinding).u8(Op.i32Eq);
+  emitLoadWord(code, controlRegion.unwindingWord);
 }
 
 function emitMemoryInstruction(code: ByteWriter, type: number, store: boolean, offset: number): void {
@@ -68,12 +71,10 @@ function emitMemoryInstruction(code: ByteWriter, type: number, store: boolean, o
   code.u32(offset);
 }
 
-/** Sets `pointer` to the save area's end, after testing that a frame of so many bytes fits. */
-export function emitReserveFrame(code: ByteWriter, pointer: number, frameBytes: number): void {
+/** Sets the local `pointer` to where the next frame begins. */
+export function emitBeginFrame(code: ByteWriter, pointer: number): void {
   emitLoadWord(code, controlRegion.saveAreaPointer);
-  code.u8(Op.localTee).u32(pointer);
-  code.u8(Op.i32Const).s32(controlRegion.saveArea + controlRegion.saveAreaBytes - frameBytes);
-  code.u8(Op.i32GtU).pair(Op.if, 0x40).u8(Op.unreachable).u8(Op.end);
+  code.u8(Op.localSet).u32(pointer);
 }
 
 /** Stores values at `pointer + offset` upward; returns the offset behind them. */
@@ -94,36 +95,28 @@ export function emitSaveValues(
   return offset;
 }
 
-/**
- * Writes a frame's header behind its values and moves the save area's end past it. `position` is a number, or the
- * local that holds it.
- */
-export function emitHeader(
+/** Ends a frame whose values reach up to `pointer + offset`. `site` is a number, or the local that holds it. */
+export function emitEndFrame(
   code: ByteWriter,
   pointer: number,
   offset: number,
-  position: number | { readonly local: number },
+  site: number | { readonly local: number },
   functionIndex: number,
   kind: number,
+  references: ReferenceStore,
 ): void {
   code.u8(Op.localGet).u32(pointer);
-  if (typeof position === 'number') code.u8(Op.i32Const).s32(position);
-  else code.u8(Op.localGet).u32(position.local);
-  code.pair(Op.i32Store, 2).u32(offset);
-  code.u8(Op.localGet).u32(pointer);
+  if (offset > 0) code.u8(Op.i32Const).s32(offset).u8(Op.i32Add);
+  if (typeof site === 'number') code.u8(Op.i32Const).s32(site);
+  else code.u8(Op.localGet).u32(site.local);
   code.u8(Op.i32Const).s32(functionIndex * 4 + kind);
-  code.pair(Op.i32Store, 2).u32(offset + 4);
-  code.pair(Op.i32Const, 0).u8(Op.localGet).u32(pointer);
-  code
-    .u8(Op.i32Const)
-    .s32(offset + FRAME_HEADER_BYTES)
-    .u8(Op.i32Add);
-  code.pair(Op.i32Store, 2).u32(controlRegion.saveAreaPointer);
+  code.u8(Op.call).u32(references.endFrameFunction());
 }
 
-export function emitSetUnwinding(code: ByteWriter): void {
-  code.pair(Op.i32Const, 0).pair(Op.i32Const, PollState.unwinding);
-  code.pair(Op.i32Store, 2).u32(controlRegion.pollWord);
+/** Moves the save area's end to `pointer + bytes`. */
+export function emitMovePointer(code: ByteWriter, pointer: number, bytes: number): void {
+  code.pair(Op.i32Const, 0).u8(Op.localGet).u32(pointer).u8(Op.i32Const).s32(bytes).u8(Op.i32Add);
+  code.pair(Op.i32Store, 2).u32(controlRegion.saveAreaPointer);
 }
 
 /** Takes the newest frame off the save area: `pointer` becomes its start, its values go to their locals. */

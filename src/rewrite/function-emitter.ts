@@ -7,21 +7,14 @@ import type { CountedLoop } from './counted-loop.ts';
 import {
   type FrameValue,
   type ReferenceStore,
-  emitHeader,
+  emitBeginFrame,
+  emitEndFrame,
   emitPoll,
-  emitReserveFrame,
   emitSaveValues,
-  emitSetUnwinding,
   emitUnwindingTest,
   emitZeros,
 } from './frame-code.ts';
-import {
-  FRAME_HEADER_BYTES,
-  type FunctionPlan,
-  PositionKind,
-  type SiteGroup,
-  frameValueBytes,
-} from './function-plan.ts';
+import { ENTRY_SITE, type FunctionPlan, PositionKind, type SiteGroup } from './function-plan.ts';
 import { emitStripHead } from './strip-code.ts';
 
 /** How writes to guest memory become known: by code beside each store, or by someone else (the kernel, or no one). */
@@ -102,7 +95,7 @@ export class FunctionEmitter {
   emitFunction(out: ByteWriter): void {
     this.begin();
     this.openGroups(0);
-    if (this.plan.entryGroup >= 0) this.emitSite(this.plan.entryGroup, this.body.start[0]);
+    if (this.plan.entryGroup >= 0) this.emitSite(this.plan.entryGroup, ENTRY_SITE);
     this.emitRows(0, this.body.count - 1);
     this.closeGroups();
     this.finish(out, this.body.type.params.length);
@@ -318,15 +311,15 @@ export class FunctionEmitter {
   }
 
   #pollLoop(i: number): void {
-    if (this.plan.groupOf[i] >= 0) this.emitSite(this.plan.groupOf[i], this.body.start[i]);
+    if (this.plan.groupOf[i] >= 0) this.emitSite(this.plan.groupOf[i], this.plan.siteOf[i]);
   }
 
   /** The test of a site, which branches to the saving code of its group. Operands on the stack stay there. */
-  protected emitSite(groupIndex: number, position: number): void {
+  protected emitSite(groupIndex: number, site: number): void {
     const { code } = this;
     const group = this.plan.groups[groupIndex];
     if (group.siteCount > 1) {
-      code.u8(Op.i32Const).s32(position).u8(Op.localSet).u32(this.#siteLocal());
+      code.u8(Op.i32Const).s32(site).u8(Op.localSet).u32(this.#siteLocal());
     }
     if (group.kind === 'call') emitUnwindingTest(code);
     else emitPoll(code, this.target.counting);
@@ -341,7 +334,7 @@ export class FunctionEmitter {
   protected afterCall(i: number): void {
     this.keepResults(i);
     const groupIndex = this.plan.groupOf[i];
-    if (groupIndex >= 0) this.emitSite(groupIndex, this.body.start[i]);
+    if (groupIndex >= 0) this.emitSite(groupIndex, this.plan.siteOf[i]);
   }
 
   #emitSave(group: SiteGroup): void {
@@ -353,26 +346,21 @@ export class FunctionEmitter {
       local: this.stackLocal(group.stackTypes.length + k + 1, type),
       type,
     }));
-    const position = group.siteCount > 1 ? { local: this.#siteLocal() } : group.position;
+    const site = group.siteCount > 1 ? { local: this.#siteLocal() } : group.site;
     const functionIndex = body.functionIndex;
-    let bytes = FRAME_HEADER_BYTES;
-    for (const { type } of values) bytes += frameValueBytes(type);
-    for (const { type } of results) bytes += frameValueBytes(type);
-    emitReserveFrame(code, pointer, bytes);
+    emitBeginFrame(code, pointer);
     const offset = emitSaveValues(code, pointer, 0, values, target);
     if (group.kind === 'polledCall') {
       emitUnwindingTest(code);
       code.pair(Op.if, 0x40);
-      emitHeader(code, pointer, offset, position, functionIndex, PositionKind.inside);
+      emitEndFrame(code, pointer, offset, site, functionIndex, PositionKind.inside, target);
       code.u8(Op.else);
       const behind = emitSaveValues(code, pointer, offset, results, target);
-      emitHeader(code, pointer, behind, position, functionIndex, PositionKind.after);
-      emitSetUnwinding(code);
+      emitEndFrame(code, pointer, behind, site, functionIndex, PositionKind.after, target);
       code.u8(Op.end);
     } else {
       const kind = group.kind === 'poll' ? PositionKind.before : PositionKind.inside;
-      emitHeader(code, pointer, offset, position, functionIndex, kind);
-      if (group.kind === 'poll') emitSetUnwinding(code);
+      emitEndFrame(code, pointer, offset, site, functionIndex, kind, target);
     }
     emitZeros(code, body.type.results);
     code.u8(Op.return);

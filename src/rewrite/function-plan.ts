@@ -13,7 +13,10 @@ import { Liveness } from './liveness.ts';
  */
 export const PositionKind = { before: 0, inside: 1, after: 2 } as const;
 
-/** Bytes behind the values of a frame: position (i32), then function index × 4 + position kind (i32). */
+/**
+ * Bytes behind the values of a frame in the save area: site (i32), then function index × 4 + position kind (i32).
+ * Sites are numbered per function in order of their instructions; a checkpoint names the instruction instead.
+ */
 export const FRAME_HEADER_BYTES = 8;
 
 /** Bytes a value takes in a frame. A reference is held in a table; the frame has its index there. */
@@ -30,7 +33,10 @@ const UNSTRIPPED_ITERATIONS_MAX = 16;
 /** What a stack capture saves at one position: values lie in this order, upward, the header last. */
 export interface FrameLayout {
   readonly functionIndex: number;
+  /** Byte offset of the instruction; 0 for an imported function. */
+  readonly position: number;
   readonly kind: number;
+  readonly site: number;
   /** Indices of the live locals, ascending. */
   readonly locals: readonly number[];
   readonly localTypes: readonly number[];
@@ -50,9 +56,12 @@ export interface SiteGroup {
   /** Results of a polled call: saved besides when the call was completed. */
   readonly resultTypes: readonly number[];
   siteCount: number;
-  /** Byte offset of the group's only instruction; meaningless with several sites. */
-  readonly position: number;
+  /** The group's first site. */
+  readonly site: number;
 }
+
+/** Site of the poll at a function's entry; that of the first instruction that is one follows. */
+export const ENTRY_SITE = 0;
 
 /**
  * Plans the safepoints of a function: decodes its body, computes what is live, groups the sites and finds the operands
@@ -69,6 +78,10 @@ export class FunctionPlan {
   groups: SiteGroup[] = [];
   /** Group per instruction row, −1 where the row is no site. */
   groupOf = new Int32Array(0);
+  /** Site number per instruction row that is a site. */
+  siteOf = new Int32Array(0);
+  /** Rows of the sites, by number. */
+  siteRows: number[] = [];
   /** Group of the poll at the function's entry, −1 for none. */
   entryGroup = -1;
   /** 1 per stack node whose value is kept in a local from the instruction that makes it. */
@@ -92,7 +105,11 @@ export class FunctionPlan {
     this.#groupByKey.clear();
     this.countedLoops.clear();
     this.entryGroup = -1;
-    if (this.groupOf.length < body.count) this.groupOf = new Int32Array(body.op.length);
+    this.siteRows = [0];
+    if (this.groupOf.length < body.count) {
+      this.groupOf = new Int32Array(body.op.length);
+      this.siteOf = new Int32Array(body.op.length);
+    }
     this.groupOf.fill(-1, 0, body.count);
     if (this.kept.length < body.nodeCount) this.kept = new Uint8Array(body.nodeType.length);
     else this.kept.fill(0, 0, body.nodeCount);
@@ -124,9 +141,16 @@ export class FunctionPlan {
   layoutAt(position: number, kind: number): FrameLayout | undefined {
     const row = this.rowAt(position);
     if (row < 0) return undefined;
-    if (row === 0 && kind === PositionKind.before && this.entryGroup >= 0) return this.#layout(this.entryGroup, kind);
+    if (row === 0 && kind === PositionKind.before && this.entryGroup >= 0)
+      return this.#layout(this.entryGroup, 0, ENTRY_SITE, kind);
     if (this.groupOf[row] < 0 || !this.#groupHas(this.groups[this.groupOf[row]], kind)) return undefined;
-    return this.#layout(this.groupOf[row], kind);
+    return this.#layout(this.groupOf[row], row, this.siteOf[row], kind);
+  }
+
+  /** The layout of a frame that the rewritten code saved at a site. */
+  layoutOfSite(site: number, kind: number): FrameLayout | undefined {
+    const row = this.siteRows[site];
+    return row === undefined ? undefined : this.layoutAt(this.body.start[row], kind);
   }
 
   #groupHas(group: SiteGroup, kind: number): boolean {
@@ -134,14 +158,15 @@ export class FunctionPlan {
     return kind === PositionKind.inside || (group.kind === 'polledCall' && kind === PositionKind.after);
   }
 
-  #layout(groupIndex: number, kind: number): FrameLayout {
+  #layout(groupIndex: number, row: number, site: number, kind: number): FrameLayout {
     const group = this.groups[groupIndex];
     const localTypes = group.locals.map((local) => this.body.localTypes[local]);
     const stackTypes = kind === PositionKind.after ? [...group.stackTypes, ...group.resultTypes] : group.stackTypes;
     let bytes = FRAME_HEADER_BYTES;
     for (const type of localTypes) bytes += frameValueBytes(type);
     for (const type of stackTypes) bytes += frameValueBytes(type);
-    return { functionIndex: this.body.functionIndex, kind, locals: group.locals, localTypes, stackTypes, bytes };
+    const { functionIndex, start } = this.body;
+    return { functionIndex, position: start[row], kind, site, locals: group.locals, localTypes, stackTypes, bytes };
   }
 
   #planLoop(i: number): void {
@@ -182,7 +207,7 @@ export class FunctionPlan {
       stackTypes: [],
       resultTypes: [],
       siteCount: 1,
-      position: body.start[0],
+      site: ENTRY_SITE,
     });
   }
 
@@ -195,6 +220,9 @@ export class FunctionPlan {
     const { body, liveness } = this;
     const words = liveness.wordCount;
     const at = liveness.setOf[i];
+    const site = this.siteRows.length;
+    this.siteRows.push(i);
+    this.siteOf[i] = site;
     let key: string = kind;
     for (let k = 0; k < words; k++) key += `,${liveness.sets[at + k]}`;
     const stackTypes: number[] = [];
@@ -217,7 +245,7 @@ export class FunctionPlan {
       }
     }
     const index = this.groups.length;
-    this.groups.push({ kind, locals, stackTypes, resultTypes, siteCount: 1, position: body.start[i] });
+    this.groups.push({ kind, locals, stackTypes, resultTypes, siteCount: 1, site });
     this.#groupByKey.set(key, index);
     return index;
   }

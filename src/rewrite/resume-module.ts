@@ -2,15 +2,9 @@ import { ByteWriter } from '../wasm/byte-writer.ts';
 import { ExternalKind, SectionId, functionType } from '../wasm/module.ts';
 import { Op } from '../wasm/opcode.ts';
 import { ValueType } from '../wasm/value-type.ts';
-import { type FrameValue, emitHeader, emitLoadFrame, emitReserveFrame, emitSaveValues } from './frame-code.ts';
+import { type FrameValue, emitBeginFrame, emitLoadFrame, emitMovePointer, emitSaveValues } from './frame-code.ts';
 import { type CodeTarget, FunctionEmitter } from './function-emitter.ts';
-import {
-  FRAME_HEADER_BYTES,
-  type FrameLayout,
-  type FunctionPlan,
-  PositionKind,
-  frameValueBytes,
-} from './function-plan.ts';
+import { FRAME_HEADER_BYTES, type FrameLayout, type FunctionPlan, PositionKind } from './function-plan.ts';
 import { TypeSection, writeHeader, writeMemoryImport, writeSection } from './module-encoder.ts';
 import { ImportModule, MemoryImport } from './names.ts';
 import { type RewrittenModule, trampolineIndex } from './rewrite.ts';
@@ -122,6 +116,7 @@ export class ResumeModuleBuilder {
       functionIndex: (f) => importFunction(f < module.importedFunctionCount ? trampolineIndex(module, f) : f),
       runtimeFunction: (op, a, b) => runtime(runtimeKey(op, a, b)),
       saveFunction: (type) => runtime(type === ValueType.funcref ? RuntimeKey.saveFuncref : RuntimeKey.saveExternref),
+      endFrameFunction: () => runtime(RuntimeKey.endFrame),
       table: (type) => tableCount + 1 + (type === ValueType.funcref ? 0 : 1),
     };
     const emitter = new ResumeEmitter(this.#plan, target, types, want, tableCount);
@@ -366,13 +361,11 @@ class ResumeEmitter extends FunctionEmitter {
     const functionIndex = body.functionIndex;
     const layout = plan.layoutAt(position, PositionKind.before)!;
     const slot = this.#want({ functionIndex, position, kind: PositionKind.before });
+    // A frame without end: its resume function takes it at once, nobody else reads its header.
     const pointer = this.scratchPointer();
-    const values = this.#values(layout);
-    let bytes = FRAME_HEADER_BYTES;
-    for (const { type } of values) bytes += frameValueBytes(type);
-    emitReserveFrame(code, pointer, bytes);
-    const offset = emitSaveValues(code, pointer, 0, values, this.target);
-    emitHeader(code, pointer, offset, position, functionIndex, PositionKind.before);
+    emitBeginFrame(code, pointer);
+    emitSaveValues(code, pointer, 0, this.#values(layout), this.target);
+    emitMovePointer(code, pointer, layout.bytes);
     const results = body.type.results;
     code.u8(Op.i32Const).s32(slot);
     code.u8(Op.returnCallIndirect).u32(this.#types.indexOf({ params: new Uint8Array(0), results }));

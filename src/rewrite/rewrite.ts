@@ -5,9 +5,9 @@ import { type Module, SectionId, functionType } from '../wasm/module.ts';
 import { Op } from '../wasm/opcode.ts';
 import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-type.ts';
 import { type CallGraph, analyseCalls } from './call-graph.ts';
-import { emitHeader, emitReserveFrame, emitSaveValues, emitUnwindingTest, emitZeros } from './frame-code.ts';
+import { emitBeginFrame, emitEndFrame, emitSaveValues, emitUnwindingTest, emitZeros } from './frame-code.ts';
 import { type CodeTarget, FunctionEmitter, type StoreTracking } from './function-emitter.ts';
-import { FRAME_HEADER_BYTES, FunctionPlan, PositionKind, frameValueBytes } from './function-plan.ts';
+import { ENTRY_SITE, FunctionPlan, PositionKind } from './function-plan.ts';
 import { ModuleEncoder, TypeSection } from './module-encoder.ts';
 import { RuntimeKey, makeRuntimeFunctions, runtimeKey } from './runtime-functions.ts';
 
@@ -65,6 +65,7 @@ export function rewriteModule(module: Module, options: RewriteOptions): Rewritte
     runtimeFunction: (op, a, b) => runtimeFunctions.get(runtimeKey(op, a, b))!,
     saveFunction: (type) =>
       runtimeFunctions.get(type === ValueType.funcref ? RuntimeKey.saveFuncref : RuntimeKey.saveExternref)!,
+    endFrameFunction: () => runtimeFunctions.get(RuntimeKey.endFrame)!,
     table: (type) => module.tables.length + (type === ValueType.funcref ? 1 : 2),
   };
   const added = [];
@@ -113,11 +114,9 @@ function trampoline(module: Module, f: number, target: CodeTarget): Uint8Array {
   emitUnwindingTest(code);
   code.pair(Op.brIf, 0).u8(Op.return).u8(Op.end);
   const values = Array.from(params, (type, local) => ({ local, type }));
-  let bytes = FRAME_HEADER_BYTES;
-  for (const type of params) bytes += frameValueBytes(type);
-  emitReserveFrame(code, pointer, bytes);
+  emitBeginFrame(code, pointer);
   const offset = emitSaveValues(code, pointer, 0, values, target);
-  emitHeader(code, pointer, offset, 0, f, PositionKind.before);
+  emitEndFrame(code, pointer, offset, ENTRY_SITE, f, PositionKind.before, target);
   emitZeros(code, results);
   return code.u8(Op.end).toBytes();
 }
