@@ -132,7 +132,7 @@ export class HeldOutput {
 }
 
 function fileName(generation: number): string {
-  return `held-output-${generation % FILE_COUNT}`;
+  return `output-held-${generation % FILE_COUNT}`;
 }
 
 function checksumOf(file: DeviceFile, lengthBytes: number, buffer: Uint8Array): number {

@@ -1,0 +1,27 @@
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+
+/** Everything below a directory that a guest can tell: kinds, contents, link targets, and which names are one file. */
+export function treeOf(directory: string): Record<string, string> {
+  const tree: Record<string, string> = {};
+  const firstNames = new Map<bigint, string>();
+  const visit = (path: string, below: string): void => {
+    for (const name of fs.readdirSync(path).sort()) {
+      const full = join(path, name);
+      const relative = below === '' ? name : `${below}/${name}`;
+      const status = fs.lstatSync(full, { bigint: true });
+      if (status.isDirectory()) {
+        tree[relative] = 'directory';
+        visit(full, relative);
+      } else if (status.isSymbolicLink()) {
+        tree[relative] = `link to ${fs.readlinkSync(full)}`;
+      } else {
+        const first = firstNames.get(status.ino);
+        firstNames.set(status.ino, first ?? relative);
+        tree[relative] = first === undefined ? `file ${fs.readFileSync(full, 'latin1')}` : `same as ${first}`;
+      }
+    }
+  };
+  visit(directory, '');
+  return tree;
+}
