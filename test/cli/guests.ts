@@ -31,11 +31,26 @@ export const TRAPS = `(module (memory (export "memory") 1)
   (func $average (param i32) (result i32) (call $divide (i32.const 1) (local.get 0)))
   (func (export "_start") (drop (call $average (i32.const 0)))))`;
 
+/** Runs a loop for a while, two calls deep, and then leaves its memory. */
+export const trapsAfter = (turns: number): string => `(module (memory (export "memory") 1)
+  (func $reach (param $address i32) (local $turn i32)
+    (loop $again
+      (local.set $turn (i32.add (local.get $turn) (i32.const 1)))
+      (i32.store (i32.const 64) (local.get $turn))
+      (br_if $again (i32.lt_u (local.get $turn) (i32.const ${turns}))))
+    (i32.store (local.get $address) (local.get $turn)))
+  (func (export "_start") (call $reach (i32.const 0x10000))))`;
+
 /** Calls itself until the stack ends. */
 export const RECURSES = `(module (memory (export "memory") 1)
   (func $deeper (param i32) (result i32)
     (i32.add (i32.const 1) (call $deeper (i32.add (local.get 0) (i32.const 1)))))
   (func (export "_start") (drop (call $deeper (i32.const 0)))))`;
+
+/** Fills 64 MiB again and again without a loop: some seconds in which it passes no safepoint. */
+export const fills = (times: number): string => `(module (memory (export "memory") 1024)
+  (func (export "_start")
+    ${'(memory.fill (i32.const 0) (i32.const 1) (i32.const 0x4000000))'.repeat(times)}))`;
 
 /** Copies standard input to standard output, piece by piece, and says when it waits and when it is done. */
 export const COPIES = `(module
