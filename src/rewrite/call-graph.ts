@@ -1,7 +1,8 @@
 import { ByteReader } from '../wasm/byte-reader.ts';
 import { skipImmediates } from '../wasm/immediate.ts';
 import { ExternalKind, type Module } from '../wasm/module.ts';
-import { Op, PREFIX_ATOMIC, PREFIX_MISC, PREFIX_SIMD, immediateOf } from '../wasm/opcode.ts';
+import { readOpcode } from '../wasm/opcode-reader.ts';
+import { Op, immediateOf } from '../wasm/opcode.ts';
 
 /**
  * Which functions can be on the stack when it is captured, and which calls must be safepoints.
@@ -142,10 +143,7 @@ class Scan {
       reader.skip(1);
     }
     while (reader.position < reader.end) {
-      let op = reader.u8();
-      if (op === 0xfc) op = PREFIX_MISC + reader.u32();
-      else if (op === 0xfd) op = PREFIX_SIMD + reader.u32();
-      else if (op === 0xfe) op = PREFIX_ATOMIC + reader.u32();
+      const op = readOpcode(reader);
       switch (op) {
         case Op.loop:
           this.#hasLoop[f] = 1;
@@ -191,7 +189,7 @@ class Scan {
           skipImmediates(reader, immediateOf[op]);
           break;
         default:
-          skipImmediates(reader, immediateOf[op] ?? 0);
+          skipImmediates(reader, immediateOf[op]);
       }
     }
   }

@@ -1,5 +1,5 @@
 import type { BodyDecoder } from '../wasm/function-body.ts';
-import { Op, accessBytesOf, isStore } from '../wasm/opcode.ts';
+import { Op, isStore } from '../wasm/opcode.ts';
 
 /**
  * Recognises innermost loops that a local counts, so that they can run in strips:
@@ -304,6 +304,48 @@ export class LoopAnalysis {
     }
   }
 
+  /**
+   * Iterations of a loop that leaves from its middle, `local.get $i; i32.eqz; br_if out; …; br 0`, when they are known.
+   * Such a loop cannot run in strips, but a short one needs no poll. Zero stands for a constant bound, too.
+   */
+  exitTestedTrips(loop: number): number | undefined {
+    const { op, partner, labelDepth, immediate, stack, nodeRow, nodeBelow } = this.#body;
+    this.#loop = loop;
+    this.#end = partner[loop];
+    this.#level = labelDepth[loop] + 1;
+    const back = this.#end - 1;
+    if (op[back] !== Op.br || immediate[back] !== 0 || labelDepth[back] !== this.#level) return undefined;
+    if (!this.#scan() || this.#backEdges !== 1) return undefined;
+    for (let i = loop + 1; i < back; i++) {
+      if (op[i] !== Op.brIf || labelDepth[i] !== this.#level) continue;
+      const test = nodeRow[stack[i]];
+      const against = op[test] === Op.i32Eq ? nodeRow[stack[test]] : -1;
+      if (test <= loop || (op[test] !== Op.i32Eqz && op[test] !== Op.i32Eq)) continue;
+      const read = nodeRow[against < 0 ? stack[test] : nodeBelow[stack[test]]];
+      if (read <= loop || (op[read] !== Op.localGet && op[read] !== Op.localTee)) continue;
+      if (against >= 0 && op[against] !== Op.i32Const) continue;
+      const induction = immediate[read];
+      const step = this.#stepOf(induction);
+      const first = this.#constantBefore(induction);
+      if (step === undefined || step === 0 || first === undefined) continue;
+      const trips = ((against < 0 ? 0 : this.#body.constant(against)) - first) / step;
+      if (Number.isInteger(trips) && trips > 0) return trips + 1;
+    }
+    return undefined;
+  }
+
+  /** The constant that a local holds whenever the loop is entered; the way there goes straight through the rows before. */
+  #constantBefore(local: number): number | undefined {
+    const { op, immediate, stack, nodeRow } = this.#body;
+    for (let row = this.#loop - 1; row > 0; row--) {
+      if (op[row] === Op.loop || op[row] === Op.if || op[row] === Op.else || op[row] === Op.end) return undefined;
+      if ((op[row] !== Op.localSet && op[row] !== Op.localTee) || immediate[row] !== local) continue;
+      const value = nodeRow[stack[row]];
+      return op[value] === Op.i32Const ? this.#body.constant(value) : undefined;
+    }
+    return undefined;
+  }
+
   /** Known when the bound is a constant and the induction local is set to one just before the loop. */
   #tripCount({
     induction,
@@ -312,23 +354,16 @@ export class LoopAnalysis {
     testedAtTop,
     condition,
   }: Pick<CountedLoop, 'induction' | 'step' | 'boundRow' | 'testedAtTop' | 'condition'>): number | undefined {
-    const { op, immediate } = this.#body;
-    if (boundRow >= 0 && op[boundRow] !== Op.i32Const) return undefined;
+    if (boundRow >= 0 && this.#body.op[boundRow] !== Op.i32Const) return undefined;
     const bound = boundRow < 0 ? 0 : this.#body.constant(boundRow);
-    let row = this.#loop - 1;
-    while (row > 0 && op[row] === Op.localSet && immediate[row] !== induction && isPureConstant[op[row - 1]] === 1)
-      row -= 2;
-    if (row <= 0 || op[row] !== Op.localSet || immediate[row] !== induction || op[row - 1] !== Op.i32Const)
-      return undefined;
-    const distance = bound - this.#body.constant(row - 1);
+    const first = this.#constantBefore(induction);
+    if (first === undefined) return undefined;
+    const distance = bound - first;
     if (condition !== 'ne' && distance <= 0) return testedAtTop ? 0 : 1;
     if (condition === 'ne' && (distance % step !== 0 || distance / step <= 0)) return undefined;
     return Math.ceil(distance / step);
   }
 }
-
-const isPureConstant = new Uint8Array(accessBytesOf.length);
-for (const op of [Op.i32Const, Op.i64Const, Op.f32Const, Op.f64Const, Op.localGet]) isPureConstant[op] = 1;
 
 function combine(a: LinearForm | undefined, b: LinearForm | undefined, sign: number): LinearForm | undefined {
   if (a === undefined || b === undefined) return undefined;

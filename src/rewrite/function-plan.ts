@@ -176,6 +176,9 @@ export class FunctionPlan {
       const limit = counted.streams.length > 0 ? UNSTRIPPED_ITERATIONS_MAX : UNPOLLED_ITERATIONS_MAX;
       if (counted.tripCount !== undefined && counted.tripCount <= limit) return;
       this.countedLoops.set(i, counted);
+    } else {
+      const trips = this.#loops.exitTestedTrips(i);
+      if (trips !== undefined && trips <= UNPOLLED_ITERATIONS_MAX) return;
     }
     const inside = this.body.stack[i + 1];
     this.#keep(inside);
