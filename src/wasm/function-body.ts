@@ -1,17 +1,8 @@
-import { UnsupportedModuleError } from '../error/errors.ts';
+import { UnsupportedModuleError, assert } from '../error/errors.ts';
 import { ByteReader } from './byte-reader.ts';
 import { type Module, functionType } from './module.ts';
-import {
-  Immediate,
-  Op,
-  PREFIX_ATOMIC,
-  PREFIX_MISC,
-  PREFIX_SIMD,
-  VARIES,
-  immediateOf,
-  popsOf,
-  pushOf,
-} from './opcode.ts';
+import { Immediate, Op, VARIES, immediateOf, popsOf, pushOf } from './opcode.ts';
+import { readOpcode } from './opcode-reader.ts';
 import { type FunctionType, ValueType } from './value-type.ts';
 
 /**
@@ -149,13 +140,11 @@ export class BodyDecoder {
     while (reader.position < reader.end) {
       const i = this.count;
       const at = reader.position;
-      let op = reader.u8();
-      if (op >= 0xfb) op = this.#prefixed(op, at, reader);
+      const op = readOpcode(reader);
       const kind = immediateOf[op];
-      if (kind === Immediate.unknown) this.#unknownOpcode(op, at);
       this.op[i] = op;
       this.start[i] = at;
-      this.#readImmediates(reader, i, op, kind, at);
+      this.#readImmediates(reader, i, kind, at);
       this.end[i] = reader.position;
       if (unreachable) {
         if (op === Op.block || op === Op.loop || op === Op.if) deadDepth++;
@@ -209,34 +198,7 @@ export class BodyDecoder {
     this.firstNode[this.count] = this.nodeCount;
   }
 
-  #prefixed(prefix: number, at: number, reader: ByteReader): number {
-    const sub = reader.u32();
-    if (prefix === 0xfc && sub < 0x100) return PREFIX_MISC + sub;
-    if (prefix === 0xfd && sub < 0x200) return PREFIX_SIMD + sub;
-    if (prefix === 0xfe && sub < 0x100) return PREFIX_ATOMIC + sub;
-    return this.#unknownOpcode(prefix, at, sub);
-  }
-
-  #unknownOpcode(op: number, at: number, sub?: number): never {
-    let feature = `opcode 0x${op.toString(16)}${sub === undefined ? '' : ` 0x${sub.toString(16)}`}, which it does not know,`;
-    if (op >= PREFIX_ATOMIC && op < PREFIX_ATOMIC + 0x100) feature = 'atomic instructions (threads)';
-    else if (
-      op === 0x06 ||
-      op === 0x07 ||
-      op === 0x08 ||
-      op === 0x09 ||
-      op === 0x0a ||
-      op === 0x18 ||
-      op === 0x19 ||
-      op === 0x1f
-    )
-      feature = 'exceptions';
-    else if (op === 0xfb || op === 0x14 || op === 0x15 || (op >= 0xd3 && op <= 0xd6))
-      feature = 'instructions of the garbage-collection or typed function reference proposal';
-    throw new UnsupportedModuleError(feature, 'code', at);
-  }
-
-  #readImmediates(reader: ByteReader, i: number, op: number, kind: number, at: number): void {
+  #readImmediates(reader: ByteReader, i: number, kind: number, at: number): void {
     switch (kind) {
       case Immediate.none:
         return;
@@ -286,8 +248,6 @@ export class BodyDecoder {
       case Immediate.heapType:
         this.immediate[i] = reader.s33() & 0x7f;
         return;
-      default:
-        this.#unknownOpcode(op, at);
     }
   }
 
@@ -337,7 +297,7 @@ export class BodyDecoder {
         return this.#pushAll(this.#below(stack, pops2), type.results);
       }
       default:
-        return this.#unknownOpcode(op, this.start[i]);
+        assert(false, `the table of instructions says that the operands of 0x${op.toString(16)} vary`);
     }
   }
 
