@@ -2,7 +2,7 @@ import { ContinuoError, CorruptionError } from '../error/errors.ts';
 import { controlRegion } from '../memory/layout.ts';
 import { FRAME_HEADER_BYTES, frameValueBytes } from '../rewrite/function-plan.ts';
 import { globalExport, tableExport } from '../rewrite/names.ts';
-import { RuntimeKey, runtimeKey } from '../rewrite/runtime-functions.ts';
+import { RuntimeKey, droppedDataAddress, droppedElementAddress, runtimeKey } from '../rewrite/runtime-functions.ts';
 import { Op } from '../wasm/opcode.ts';
 import { ValueType, isReferenceType } from '../wasm/value-type.ts';
 import type { GuestInstance } from './guest-instance.ts';
@@ -15,19 +15,15 @@ export function captureState(instance: GuestInstance, phase: Phase, host: Uint8A
   instance.callRuntime(RuntimeKey.saveGlobals);
   const bytes = instance.guestMemory.bytes;
   const cells = module.globals.filter(({ type, mutable }) => mutable && !isReferenceType(type)).length;
-  const dropped = (from: number, count: number): number[] => {
-    const list: number[] = [];
-    for (let k = 0; k < count; k++) if (bytes[from + k] !== 0) list.push(k);
-    return list;
-  };
-  const firstDropped = controlRegion.droppedSegments;
+  const dropped = (segments: ReadonlySet<number>, addressOf: (k: number) => number): number[] =>
+    [...segments].filter((_, k) => bytes[addressOf(k)] !== 0);
   return {
     phase,
     globals: bytes.slice(controlRegion.globals, controlRegion.globals + cells * 16),
     referenceGlobals: referenceGlobals(instance).map((global) => referenceNumber(instance, global.value)),
     tables: graph.mutatesTables ? module.tables.map((_, k) => tableContents(instance, k)) : undefined,
-    droppedData: dropped(firstDropped, module.data.length),
-    droppedElements: dropped(firstDropped + controlRegion.droppedSegmentsBytes / 2, module.elements.length),
+    droppedData: dropped(graph.dataDrops, droppedDataAddress),
+    droppedElements: dropped(graph.elemDrops, droppedElementAddress),
     ...captureFrames(instance),
     host,
   };
@@ -35,7 +31,6 @@ export function captureState(instance: GuestInstance, phase: Phase, host: Uint8A
 
 /** Puts a fresh instance into a captured state; its memory has the size and pages of the checkpoint already. */
 export function restoreState(instance: GuestInstance, state: MachineState): void {
-  const { module } = instance.rewritten;
   const bytes = instance.guestMemory.bytes;
   bytes.set(state.globals, controlRegion.globals);
   instance.callRuntime(RuntimeKey.loadGlobals);
@@ -46,9 +41,7 @@ export function restoreState(instance: GuestInstance, state: MachineState): void
   for (const segment of state.droppedData) instance.callRuntime(runtimeKey(Op.dataDrop, segment, 0));
   for (const segment of state.droppedElements) instance.callRuntime(runtimeKey(Op.elemDrop, segment, 0));
   // Active data segments are passive in the rewritten module; code that names one finds it dropped, as it must.
-  for (const [k, segment] of module.data.entries()) {
-    if (segment.mode === 'active') instance.callRuntime(runtimeKey(Op.dataDrop, k, 0));
-  }
+  instance.callRuntime(RuntimeKey.dropActiveData);
   restoreReferences(instance, instance.savedFuncrefs, state.savedFuncrefs);
   restoreReferences(instance, instance.savedExternrefs, state.savedExternrefs);
   restoreFrames(instance, state);

@@ -45,7 +45,7 @@ export const controlRegion = {
   /** Bytes a host function may use as it likes while the guest is stopped. */
   scratch: 0x1000,
   scratchBytes: 0x7000,
-  /** One byte per segment, 1 once the guest dropped it: data segments first, element segments in the second half. */
+  /** One byte per segment that the code can drop, 1 once it did: data segments first, element segments in the second half. */
   droppedSegments: 0x8000,
   droppedSegmentsBytes: 0x8000,
   /** One 16-byte cell per mutable global of number or vector type, in order of global index. */

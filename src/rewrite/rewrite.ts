@@ -44,8 +44,8 @@ export function trampolineIndex(module: Module, importedFunction: number): numbe
  * The module must be valid; features outside of what is supported throw an unsupported-module error.
  */
 export function rewriteModule(module: Module, options: RewriteOptions): RewrittenModule {
-  refuseLargeSegmentNumbers(module);
   const graph = analyseCalls(module);
+  refuseLargeNumbers(module, graph);
   const types = new TypeSection(module);
   const imported = module.importedFunctionCount;
   const firstRuntime = module.functionTypes.length + imported;
@@ -121,11 +121,11 @@ function trampoline(module: Module, f: number, target: CodeTarget): Uint8Array {
   return code.u8(Op.end).toBytes();
 }
 
-function refuseLargeSegmentNumbers(module: Module): void {
+function refuseLargeNumbers(module: Module, graph: CallGraph): void {
   const limit = controlRegion.droppedSegmentsBytes / 2;
   const mutableCells = module.globals.filter(({ type, mutable }) => mutable && !isReferenceType(type)).length;
-  if (module.elements.length > limit || module.data.length > limit) {
-    throw new UnsupportedModuleError(`more than ${limit} segments of a kind`, 'data', 0);
+  if (graph.elemDrops.size > limit || graph.dataDrops.size > limit) {
+    throw new UnsupportedModuleError(`more than ${limit} segments of a kind that it drops`, 'code', 0);
   }
   if (mutableCells * 16 > controlRegion.globalsBytes) {
     throw new UnsupportedModuleError(`more than ${controlRegion.globalsBytes / 16} mutable globals`, 'global', 0);

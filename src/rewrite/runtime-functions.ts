@@ -68,12 +68,22 @@ export const RuntimeKey = {
   checkedAddress: 'checked address',
   markPages: 'mark pages',
   initialise: 'initialise',
+  dropActiveData: 'drop active data',
   saveGlobals: 'save globals',
   loadGlobals: 'load globals',
   endFrame: 'end frame',
   saveFuncref: 'save funcref',
   saveExternref: 'save externref',
 } as const;
+
+/** Where the k-th data segment of those that the program drops is noted as dropped. */
+export function droppedDataAddress(k: number): number {
+  return controlRegion.droppedSegments + k;
+}
+
+export function droppedElementAddress(k: number): number {
+  return controlRegion.droppedSegments + controlRegion.droppedSegmentsBytes / 2 + k;
+}
 
 /** The runtime functions that a module needs, in order of index. */
 export function makeRuntimeFunctions(context: RuntimeContext): RuntimeFunction[] {
@@ -102,14 +112,15 @@ class RuntimeBuilder {
     this.#globals(RuntimeKey.saveGlobals, true);
     this.#globals(RuntimeKey.loadGlobals, false);
     for (const segment of graph.memoryInits) this.#memoryInit(segment);
-    // An active segment is passive here, and a restart, which does not apply it again, drops it through this.
-    const activeInits = [...graph.memoryInits].filter((segment) => module.data[segment].mode === 'active');
-    for (const segment of new Set([...graph.dataDrops, ...activeInits])) this.#drop(Op.dataDrop, segment);
-    for (const segment of graph.elemDrops) this.#drop(Op.elemDrop, segment);
+    [...graph.dataDrops].forEach((segment, k) => this.#drop(Op.dataDrop, segment, droppedDataAddress(k)));
+    [...graph.elemDrops].forEach((segment, k) => this.#drop(Op.elemDrop, segment, droppedElementAddress(k)));
     for (const pair of graph.tableInits) {
       this.#tableInit(Math.floor(pair / TABLE_INIT_STRIDE), pair % TABLE_INIT_STRIDE);
     }
-    if (module.data.some((segment) => segment.mode === 'active')) this.#initialise();
+    if (module.data.some((segment) => segment.mode === 'active')) {
+      this.#initialise();
+      this.#dropActiveData();
+    }
     return this.#functions;
   }
 
@@ -223,12 +234,11 @@ class RuntimeBuilder {
     this.#add(runtimeKey(Op.memoryInit, segment, 0), runtimeTypes.i32x3, code);
   }
 
-  #drop(op: number, segment: number): void {
+  #drop(op: number, segment: number, flagAddress: number): void {
     const code = new ByteWriter();
     this.#bulk(code, op, segment);
-    const half = op === Op.elemDrop ? controlRegion.droppedSegmentsBytes / 2 : 0;
     code.pair(Op.i32Const, 0).pair(Op.i32Const, 1);
-    code.pair(Op.i32Store8, 0).u32(controlRegion.droppedSegments + half + segment);
+    code.pair(Op.i32Store8, 0).u32(flagAddress);
     this.#add(runtimeKey(op, segment, 0), runtimeTypes.nothing, code);
   }
 
@@ -297,6 +307,15 @@ class RuntimeBuilder {
       cell += 16;
     });
     this.#add(key, runtimeTypes.nothing, code);
+  }
+
+  /** For a restart, which does not apply the active segments: code that names one must find it dropped. */
+  #dropActiveData(): void {
+    const code = new ByteWriter();
+    this.#context.module.data.forEach((segment, index) => {
+      if (segment.mode === 'active') this.#bulk(code, Op.dataDrop, index);
+    });
+    this.#add(RuntimeKey.dropActiveData, runtimeTypes.nothing, code);
   }
 
   #initialise(): void {
