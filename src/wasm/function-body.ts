@@ -1,9 +1,12 @@
-import { UnsupportedModuleError, assert } from '../error/errors.ts';
+import { UnsupportedModuleError, UsageError, assert } from '../error/errors.ts';
 import { ByteReader } from './byte-reader.ts';
 import { type Module, functionType } from './module.ts';
 import { Immediate, Op, VARIES, immediateOf, popsOf, pushOf } from './opcode.ts';
 import { readOpcode } from './opcode-reader.ts';
 import { type FunctionType, ValueType } from './value-type.ts';
+
+/** The most locals, parameters included, that engines take. */
+export const LOCALS_MAX = 50_000;
 
 /**
  * Decodes one function body of a *valid* module into columns, with the operand stack's types at every instruction.
@@ -119,6 +122,11 @@ export class BodyDecoder {
     for (let i = 0; i < declarations; i++) {
       count += reader.u32();
       reader.u8();
+    }
+    if (count > LOCALS_MAX) {
+      throw new UsageError('invalid-module', `function ${this.functionIndex} has ${count} locals`, {
+        byteOffset: after,
+      });
     }
     if (this.localTypes.length < count) this.localTypes = new Uint8Array(count * 2);
     this.localTypes.set(params);

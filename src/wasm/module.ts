@@ -1,4 +1,5 @@
 import { UnsupportedModuleError, UsageError } from '../error/errors.ts';
+import { MAX_GUEST_WASM_PAGES } from '../memory/layout.ts';
 import { ByteReader } from './byte-reader.ts';
 import { Immediate, Op, PREFIX_MISC, PREFIX_SIMD, immediateOf } from './opcode.ts';
 import { type FunctionType, ValueType, isKnownValueType, valueTypeName } from './value-type.ts';
@@ -123,8 +124,6 @@ export function functionType(module: Module, functionIndex: number): FunctionTyp
   return module.types[module.functionTypes[functionIndex]];
 }
 
-const MAX_COUNT = 10_000_000;
-
 /** Reads the sections of a module. Throws a usage error for nonsense and an unsupported-module error with the place. */
 export function decodeModule(bytes: Uint8Array): Module {
   return new ModuleDecoder(bytes).decode();
@@ -168,6 +167,10 @@ class ModuleDecoder {
     if (version !== 1)
       throw new UsageError('not-wasm', `the file is WebAssembly of version ${version}; only version 1 is known`);
     while (!reader.atEnd) this.#decodeSection();
+    const [declared, defined] = [this.#functionTypes.length - this.#importedFunctionCount, this.#bodies.length / 2];
+    if (declared !== defined) {
+      this.#invalid(`it declares ${declared} functions and has code for ${defined}`, reader.position);
+    }
     return {
       bytes: this.#bytes,
       sections: this.#sections,
@@ -255,7 +258,8 @@ class ModuleDecoder {
   #count(): number {
     const at = this.#reader.position;
     const count = this.#reader.u32();
-    if (count > MAX_COUNT) this.#invalid(`the ${this.#section} section claims ${count} entries`, at);
+    // No entry is shorter than a byte: a count that the section cannot hold is found before room is made for it.
+    if (count > this.#reader.end - at) this.#invalid(`the ${this.#section} section claims ${count} entries`, at);
     return count;
   }
 
@@ -308,8 +312,15 @@ class ModuleDecoder {
   }
 
   #defineMemory(imported: boolean): void {
-    if (this.#memory !== undefined) this.#unsupported('several memories', this.#reader.position);
+    const at = this.#reader.position;
+    if (this.#memory !== undefined) this.#unsupported('several memories', at);
     this.#memory = this.#limits('memory');
+    if (this.#memory.initial > MAX_GUEST_WASM_PAGES) {
+      this.#unsupported(
+        `a memory of ${this.#memory.initial} pages of 64 KiB at its start, more than ${MAX_GUEST_WASM_PAGES},`,
+        at,
+      );
+    }
     this.#memoryImported = imported;
   }
 
