@@ -28,6 +28,8 @@ export interface CallGraph {
   readonly indirectCanUnwind: Uint8Array;
   /** Component number per type index. */
   readonly indirectComponent: Int32Array;
+  /** 1 per function that a table, an export or a reference may name. */
+  readonly addressTaken: Uint8Array;
   /** Whether any instruction writes a table. */
   readonly mutatesTables: boolean;
   /** Segments that code names: bulk instructions on them go through functions of ours. */
@@ -126,6 +128,7 @@ class Scan {
       tailRecursive,
       indirectCanUnwind: Uint8Array.from(module.types, (_, t) => canUnwind[typeNode(t)]),
       indirectComponent: Int32Array.from(module.types, (_, t) => component[typeNode(t)]),
+      addressTaken: this.#addressTaken,
       mutatesTables: this.#mutatesTables || this.#hostSeesTables(),
       memoryInits: this.#memoryInits,
       dataDrops: this.#dataDrops,

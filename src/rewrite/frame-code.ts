@@ -134,13 +134,37 @@ export function emitLoadFrame(
   code.pair(Op.i32Store, 2).u32(controlRegion.saveAreaPointer);
   let offset = 0;
   for (const { local, type } of values) {
-    code.u8(Op.localGet).u32(pointer);
-    const isReference = type === ValueType.funcref || type === ValueType.externref;
-    emitMemoryInstruction(code, isReference ? ValueType.i32 : type, false, offset);
-    if (isReference) code.u8(Op.tableGet).u32(references.table(type));
+    emitLoadValue(code, pointer, offset, type, references);
     code.u8(Op.localSet).u32(local);
     offset += frameValueBytes(type);
   }
+}
+
+/** Pushes values that were saved at `pointer` upward. */
+export function emitLoadValues(
+  code: ByteWriter,
+  pointer: number,
+  types: readonly number[],
+  references: ReferenceStore,
+): void {
+  let offset = 0;
+  for (const type of types) {
+    emitLoadValue(code, pointer, offset, type, references);
+    offset += frameValueBytes(type);
+  }
+}
+
+function emitLoadValue(
+  code: ByteWriter,
+  pointer: number,
+  offset: number,
+  type: number,
+  references: ReferenceStore,
+): void {
+  code.u8(Op.localGet).u32(pointer);
+  const isReference = type === ValueType.funcref || type === ValueType.externref;
+  emitMemoryInstruction(code, isReference ? ValueType.i32 : type, false, offset);
+  if (isReference) code.u8(Op.tableGet).u32(references.table(type));
 }
 
 export function emitZeros(code: ByteWriter, types: Uint8Array): void {

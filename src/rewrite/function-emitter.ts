@@ -1,6 +1,7 @@
+import { UnsupportedModuleError } from '../error/errors.ts';
 import { BIAS_BYTES, PAGE_SHIFT, PageState, controlRegion } from '../memory/layout.ts';
 import { ByteWriter } from '../wasm/byte-writer.ts';
-import type { BodyDecoder } from '../wasm/function-body.ts';
+import { type BodyDecoder, LOCALS_MAX } from '../wasm/function-body.ts';
 import { Op, PREFIX_MISC, PREFIX_SIMD, accessBytesOf, isStore, popsOf, VARIES } from '../wasm/opcode.ts';
 import { ValueType } from '../wasm/value-type.ts';
 import type { CountedLoop } from './counted-loop.ts';
@@ -27,6 +28,8 @@ export interface CodeTarget extends ReferenceStore {
   readonly counting: boolean;
   /** The function to call for a function of the original program. */
   functionIndex(original: number): number;
+  /** The function that a reference to a function of the original program names. */
+  referenceIndex(original: number): number;
   /** The function of ours that does a memory, table or segment instruction in the guest's stead. */
   runtimeFunction(op: number, immediate: number, immediate2: number): number;
 }
@@ -140,6 +143,10 @@ export class FunctionEmitter {
 
   /** Writes the declarations of the locals from index `parameterCount` on, then the code. */
   protected finish(out: ByteWriter, parameterCount: number): void {
+    const { functionIndex, localCount, start } = this.body;
+    if (localCount + this.#extraTypes.length > LOCALS_MAX) {
+      throw new UnsupportedModuleError(`${localCount} locals in function ${functionIndex}`, 'code', start[0]);
+    }
     const types: number[] = [];
     for (let k = parameterCount; k < this.body.localCount; k++) types.push(this.body.localTypes[k]);
     types.push(...this.#extraTypes);
@@ -260,8 +267,10 @@ export class FunctionEmitter {
         this.#raw(i);
         return this.afterCall(i);
       case Op.returnCall:
-      case Op.refFunc:
         code.u8(op).u32(target.functionIndex(body.immediate[i]));
+        return;
+      case Op.refFunc:
+        code.u8(op).u32(target.referenceIndex(body.immediate[i]));
         return;
       case Op.memorySize:
       case Op.memoryGrow:

@@ -19,6 +19,10 @@ export class Liveness {
   // One row of words per open label: the set after its block, and the set at the start of its else.
   #after = new Uint32Array(0);
   #elseIn = new Uint32Array(0);
+  /** Per open label of a try: the union of the sets at the start of its handlers. */
+  #handlersIn = new Uint32Array(0);
+  /** Open labels that belong to a try. */
+  readonly #openTries: number[] = [];
   #openers = new Int32Array(64);
   #depth = 0;
 
@@ -34,6 +38,7 @@ export class Liveness {
     if (this.#live.length < words) this.#live = new Uint32Array(words);
     this.#live.fill(0);
     this.#depth = 0;
+    this.#openTries.length = 0;
     for (let i = body.count - 1; i >= 0; i--) i = this.#step(i);
   }
 
@@ -70,10 +75,30 @@ export class Liveness {
       }
       case Op.call:
       case Op.callIndirect:
+        this.#joinHandlers();
         for (let k = 0, at = this.setOf[i]; k < words; k++) this.sets[at + k] = live[k];
         break;
       case Op.end:
+      case Op.delegate:
         this.#pushLabel(body.partner[i]);
+        break;
+      case Op.catch:
+      case Op.catchAll: {
+        const at = (this.#depth - 1) * words;
+        for (let k = 0; k < words; k++) {
+          this.#handlersIn[at + k] |= live[k];
+          live[k] = this.#after[at + k];
+        }
+        break;
+      }
+      case Op.try:
+        this.#depth--;
+        this.#openTries.pop();
+        break;
+      case Op.throw:
+      case Op.rethrow:
+        live.fill(0, 0, words);
+        this.#joinHandlers();
         break;
       case Op.else: {
         const at = (this.#depth - 1) * words;
@@ -134,8 +159,22 @@ export class Liveness {
       const elseIn = new Uint32Array(size);
       elseIn.set(this.#elseIn);
       this.#elseIn = elseIn;
+      const handlersIn = new Uint32Array(size);
+      handlersIn.set(this.#handlersIn);
+      this.#handlersIn = handlersIn;
     }
     for (let k = 0; k < words; k++) this.#after[row * words + k] = this.#live[k];
+    if (opener < 0 || this.#body.op[opener] !== Op.try) return;
+    this.#openTries.push(row);
+    this.#handlersIn.fill(0, row * words, (row + 1) * words);
+  }
+
+  /** An exception may go to any handler around: what they read is live wherever one can be thrown. */
+  #joinHandlers(): void {
+    const words = this.wordCount;
+    for (const row of this.#openTries) {
+      for (let k = 0; k < words; k++) this.#live[k] |= this.#handlersIn[row * words + k];
+    }
   }
 
   #joinLabel(i: number, label: number): void {

@@ -6,6 +6,7 @@ import { Op } from '../wasm/opcode.ts';
 import { type FunctionType, ValueType, sameTypes } from '../wasm/value-type.ts';
 import {
   FunctionsExport,
+  InsideExport,
   ImportModule,
   MemoryImport,
   SavedExternrefsExport,
@@ -82,8 +83,12 @@ export interface Additions {
   readonly types: TypeSection;
   /** Type index and body of each added function, in order of index. */
   readonly functions: readonly { readonly typeIndex: number; readonly body: Uint8Array }[];
-  /** The function that stands for an imported one wherever the guest names it. */
-  readonly trampolineOf: (importedFunction: number) => number;
+  /** The function that stands for one of the original. */
+  readonly functionIndex: (original: number) => number;
+  /** The function that a reference to it names. */
+  readonly referenceIndex: (original: number) => number;
+  /** Whether a global tells that the instance's own code runs. */
+  readonly insideGlobal: boolean;
 }
 
 export const addedTableCount = 3;
@@ -115,10 +120,6 @@ export class ModuleEncoder {
     writeSection(out, SectionId.code, code);
     this.#data(out);
     this.#names(out);
-  }
-
-  #functionIndex(original: number): number {
-    return original < this.#module.importedFunctionCount ? this.#additions.trampolineOf(original) : original;
   }
 
   #imports(out: ByteWriter): void {
@@ -168,15 +169,18 @@ export class ModuleEncoder {
   #globals(out: ByteWriter): void {
     const module = this.#module;
     const defined = module.globals.slice(module.importedGlobalCount);
-    if (defined.length === 0) return;
+    const { insideGlobal } = this.#additions;
+    const count = defined.length + (insideGlobal ? 1 : 0);
+    if (count === 0) return;
     const section = new ByteWriter();
-    section.u32(defined.length);
+    section.u32(count);
     for (const { type, mutable, initial } of defined) {
       section.pair(type, mutable ? 1 : 0);
       if (initial!.functionIndex === undefined) section.raw(module.bytes, initial!.start, initial!.end);
-      else section.u8(Op.refFunc).u32(this.#functionIndex(initial!.functionIndex));
+      else section.u8(Op.refFunc).u32(this.#additions.referenceIndex(initial!.functionIndex));
       section.u8(Op.end);
     }
+    if (insideGlobal) section.pair(ValueType.i32, 1).pair(Op.i32Const, 0).u8(Op.end);
     writeSection(out, SectionId.global, section);
   }
 
@@ -185,12 +189,14 @@ export class ModuleEncoder {
     const firstTable = module.tables.length;
     const section = new ByteWriter();
     const guest = module.exports.filter((entry) => entry.kind !== ExternalKind.memory);
-    section.u32(guest.length + module.tables.length + module.globals.length + addedTableCount);
+    const { insideGlobal } = this.#additions;
+    const added = module.tables.length + module.globals.length + addedTableCount + (insideGlobal ? 1 : 0);
+    section.u32(guest.length + added);
     for (const { name, kind, index } of guest) {
       section
         .name(name)
         .u8(kind)
-        .u32(kind === ExternalKind.function ? this.#functionIndex(index) : index);
+        .u32(kind === ExternalKind.function ? this.#additions.referenceIndex(index) : index);
     }
     module.tables.forEach((_, k) => section.name(tableExport(k)).u8(ExternalKind.table).u32(k));
     module.globals.forEach((_, k) => section.name(globalExport(k)).u8(ExternalKind.global).u32(k));
@@ -200,6 +206,7 @@ export class ModuleEncoder {
         .u8(ExternalKind.table)
         .u32(firstTable + k),
     );
+    if (insideGlobal) section.name(InsideExport).u8(ExternalKind.global).u32(module.globals.length);
     writeSection(out, SectionId.export, section);
   }
 
@@ -218,17 +225,18 @@ export class ModuleEncoder {
         section.u8(segment.type).u32(segment.expressions.length);
         for (const { start, end, functionIndex } of segment.expressions) {
           if (functionIndex === undefined) section.raw(module.bytes, start, end);
-          else section.u8(Op.refFunc).u32(this.#functionIndex(functionIndex));
+          else section.u8(Op.refFunc).u32(this.#additions.referenceIndex(functionIndex));
           section.u8(Op.end);
         }
       } else {
         section.u8(0).u32(segment.functions!.length);
-        for (const f of segment.functions!) section.u32(this.#functionIndex(f));
+        for (const f of segment.functions!) section.u32(this.#additions.referenceIndex(f));
       }
     }
     const total = this.#totalFunctionCount();
     section.u32(2).u32(module.tables.length).pair(Op.i32Const, 0).u8(Op.end).u8(0).u32(total);
-    for (let f = 0; f < total; f++) section.u32(this.#functionIndex(f));
+    const { length } = module.functionTypes;
+    for (let f = 0; f < total; f++) section.u32(f < length ? this.#additions.functionIndex(f) : f);
     writeSection(out, SectionId.element, section);
   }
 

@@ -7,7 +7,7 @@ import { type CodeTarget, FunctionEmitter } from './function-emitter.ts';
 import { FRAME_HEADER_BYTES, type FrameLayout, type FunctionPlan, PositionKind } from './function-plan.ts';
 import { TypeSection, writeHeader, writeMemoryImport, writeSection } from './module-encoder.ts';
 import { ImportModule, MemoryImport } from './names.ts';
-import { type RewrittenModule, trampolineIndex } from './rewrite.ts';
+import { type RewrittenModule, referenceIndex, trampolineIndex } from './rewrite.ts';
 import { RuntimeKey, runtimeKey } from './runtime-functions.ts';
 
 /**
@@ -114,6 +114,7 @@ export class ResumeModuleBuilder {
     const target: CodeTarget = {
       ...options,
       functionIndex: (f) => importFunction(f < module.importedFunctionCount ? trampolineIndex(module, f) : f),
+      referenceIndex: (f) => importFunction(referenceIndex(this.#rewritten, f)),
       runtimeFunction: (op, a, b) => runtime(runtimeKey(op, a, b)),
       saveFunction: (type) => runtime(type === ValueType.funcref ? RuntimeKey.saveFuncref : RuntimeKey.saveExternref),
       endFrameFunction: () => runtime(RuntimeKey.endFrame),

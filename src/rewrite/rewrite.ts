@@ -5,11 +5,12 @@ import { type Module, SectionId, functionType } from '../wasm/module.ts';
 import { Op } from '../wasm/opcode.ts';
 import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-type.ts';
 import { type CallGraph, analyseCalls } from './call-graph.ts';
+import { type DoorContext, enterKey, functionsBehindDoors, makeDoors } from './door-code.ts';
 import { emitBeginFrame, emitEndFrame, emitSaveValues, emitUnwindingTest, emitZeros } from './frame-code.ts';
 import { type CodeTarget, FunctionEmitter, type StoreTracking } from './function-emitter.ts';
 import { ENTRY_SITE, FunctionPlan, PositionKind } from './function-plan.ts';
 import { ModuleEncoder, TypeSection } from './module-encoder.ts';
-import { RuntimeKey, makeRuntimeFunctions, runtimeKey } from './runtime-functions.ts';
+import { RuntimeKey, makeRuntimeFunctions, runtimeKey, runtimeTypes } from './runtime-functions.ts';
 
 /** Changes whenever the same input gives other bytes: rewritten modules are kept under it. */
 export const REWRITER_VERSION = 1;
@@ -18,6 +19,8 @@ export interface RewriteOptions {
   readonly tracking: StoreTracking;
   /** Polls also count down, so that a capture can be asked for after an exact number of safepoints. */
   readonly counting: boolean;
+  /** The instance is called by code that knows nothing of captures: see `door-code.ts`. */
+  readonly doors?: boolean;
 }
 
 /** A rewritten program and what the machine must know of it. */
@@ -28,8 +31,17 @@ export interface RewrittenModule {
   readonly options: RewriteOptions;
   /** Index of each runtime function in the rewritten module, by its key. */
   readonly runtimeFunctions: ReadonlyMap<string, number>;
-  /** Types of the functions behind the original ones: trampolines, then runtime functions. */
+  /** The door of each function that has one, by their indices. */
+  readonly doors: ReadonlyMap<number, number>;
+  /** Types of the functions behind the original ones: trampolines, runtime functions, doors. */
   readonly addedFunctionTypes: readonly FunctionType[];
+}
+
+/** The function of the rewritten module that references to a function of the original program name. */
+export function referenceIndex({ module, doors }: RewrittenModule, original: number): number {
+  const door = doors.get(original);
+  if (door !== undefined) return door;
+  return original < module.importedFunctionCount ? trampolineIndex(module, original) : original;
 }
 
 /** The function of the rewritten module that stands for an imported function. */
@@ -58,10 +70,17 @@ export function rewriteModule(module: Module, options: RewriteOptions): Rewritte
     savedExternrefTable: module.tables.length + 2,
   });
   const runtimeFunctions = new Map(runtime.map(({ key }, k) => [key, firstRuntime + k]));
+  const behindDoors = options.doors === true ? functionsBehindDoors(module, graph) : [];
+  const firstDoor = firstRuntime + runtime.length;
+  const doors = new Map(behindDoors.map((f, k) => [f, firstDoor + 2 * k]));
+  behindDoors.forEach((f, k) => runtimeFunctions.set(enterKey(f), firstDoor + 2 * k + 1));
+  const functionIndex = (f: number): number => (f < imported ? trampolineIndex(module, f) : f);
+  const referenceIndex = (f: number): number => doors.get(f) ?? functionIndex(f);
   const target: CodeTarget = {
     tracking: options.tracking,
     counting: options.counting,
-    functionIndex: (f) => (f < imported ? trampolineIndex(module, f) : f),
+    functionIndex,
+    referenceIndex,
     runtimeFunction: (op, a, b) => runtimeFunctions.get(runtimeKey(op, a, b))!,
     saveFunction: (type) =>
       runtimeFunctions.get(type === ValueType.funcref ? RuntimeKey.saveFuncref : RuntimeKey.saveExternref)!,
@@ -72,7 +91,17 @@ export function rewriteModule(module: Module, options: RewriteOptions): Rewritte
   for (let f = 0; f < imported; f++) {
     added.push({ typeIndex: module.functionTypes[f], body: trampoline(module, f, target) });
   }
-  for (const { type, body } of runtime) added.push({ typeIndex: types.indexOf(type), body });
+  const doorContext: DoorContext = {
+    ...target,
+    insideGlobal: module.globals.length,
+    functionsTable: module.tables.length,
+    hostEntry: firstDoor + 2 * behindDoors.length,
+    hostType: behindDoors.length === 0 ? 0 : types.indexOf(runtimeTypes.i32ToNothing),
+  };
+  const functionsOfDoors = makeDoors(module, behindDoors, functionIndex, doorContext);
+  for (const { type, body } of [...runtime, ...functionsOfDoors]) {
+    added.push({ typeIndex: types.indexOf(type), body });
+  }
 
   const codeSection = module.sections.find((section) => section.id === SectionId.code);
   const originalCodeBytes = codeSection === undefined ? 0 : codeSection.end - codeSection.start;
@@ -90,13 +119,14 @@ export function rewriteModule(module: Module, options: RewriteOptions): Rewritte
   for (const { body: bytes } of added) code.u32(bytes.length).raw(bytes);
 
   const out = new ByteWriter(module.bytes.length + code.length);
-  const trampolineOf = (f: number): number => trampolineIndex(module, f);
-  new ModuleEncoder(module, { types, functions: added, trampolineOf }).encode(out, code);
+  const insideGlobal = options.doors === true;
+  new ModuleEncoder(module, { types, functions: added, functionIndex, referenceIndex, insideGlobal }).encode(out, code);
   const addedFunctionTypes = [
     ...Array.from({ length: imported }, (_, f) => functionType(module, f)),
     ...runtime.map(({ type }) => type),
+    ...functionsOfDoors.map(({ type }) => type),
   ];
-  return { bytes: out.toBytes(), module, graph, options, runtimeFunctions, addedFunctionTypes };
+  return { bytes: out.toBytes(), module, graph, options, runtimeFunctions, doors, addedFunctionTypes };
 }
 
 /**

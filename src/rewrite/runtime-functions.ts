@@ -24,6 +24,7 @@ const none = new Uint8Array(0);
 export const runtimeTypes = {
   nothing: { params: none, results: none },
   toI32: { params: none, results: Uint8Array.of(I) },
+  i32ToNothing: { params: Uint8Array.of(I), results: none },
   i32ToI32: { params: Uint8Array.of(I), results: Uint8Array.of(I) },
   i32x2ToI32: { params: Uint8Array.of(I, I), results: Uint8Array.of(I) },
   i32x3: { params: Uint8Array.of(I, I, I), results: none },
