@@ -14,6 +14,8 @@ interface Aside {
   readonly key: string;
   readonly inode: string;
   readonly isDirectory: boolean;
+  /** The directory that it is in. */
+  readonly parentKey: string;
   /** Generation in which it was set aside. */
   readonly generation: number;
   /** The newest captured state has it open. */
@@ -41,12 +43,13 @@ export class Asides {
     return `${ASIDE_PREFIX}${this.#token}-${this.#nameCount++}`;
   }
 
-  add(path: string, status: BigIntStats, generation: number): void {
+  add(path: string, status: BigIntStats, parent: BigIntStats, generation: number): void {
     this.#asides.add({
       path,
       key: fileKey(status),
       inode: inodeOf(status),
       isDirectory: status.isDirectory(),
+      parentKey: fileKey(parent),
       generation,
       needed: false,
     });
@@ -56,7 +59,7 @@ export class Asides {
   restore(state: AsideState, generation: number): void {
     this.#tree.use(this.#tree.knownLocationOf(state.path), (entry) => {
       if (entry.status !== undefined && inodeOf(entry.status) === state.inode) {
-        this.add(state.path, entry.status, generation);
+        this.add(state.path, entry.status, entry.parent.status(), generation);
       }
     });
   }
@@ -65,12 +68,15 @@ export class Asides {
     for (const aside of this.#asides) if (aside.path === path) this.#asides.delete(aside);
   }
 
-  /** Names that a file has only because it was set aside. */
+  /** Links that are counted in a status only because something was set aside: names of a file, directories in one. */
   countOf(status: BigIntStats): number {
     if (this.#asides.size === 0) return 0;
     const key = fileKey(status);
+    const ofDirectory = status.isDirectory();
     let count = 0;
-    for (const aside of this.#asides) if (aside.key === key) count++;
+    for (const aside of this.#asides) {
+      if (ofDirectory ? aside.isDirectory && aside.parentKey === key : aside.key === key) count++;
+    }
     return count;
   }
 

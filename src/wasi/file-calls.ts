@@ -7,7 +7,7 @@ import { INTERRUPTED } from './config.ts';
 import type { Descriptor, FileDescriptor, StreamDescriptor } from './descriptor.ts';
 import { Errno, refuse, systemCode } from './errno.ts';
 import type { FileContents } from './file-contents.ts';
-import { storeFilestat, storeStreamStat, timesFromArguments } from './filestat.ts';
+import { storeFilestat, storeRemoved, storeStreamStat, timesFromArguments } from './filestat.ts';
 import { storeUint64 } from './guest-clock.ts';
 import type { Mover } from './transfer.ts';
 import { gather, scatter } from './transfer.ts';
@@ -258,6 +258,7 @@ export function fileCalls(context: CallContext): CallTable {
       descriptor.need(Rights.fdFilestatGet);
       if (descriptor.kind === 'directory') {
         storeFilestat(memory, result >>> 0, descriptor.anchor.status(), names);
+        if (descriptor.removed) storeRemoved(memory, result >>> 0);
       } else if (descriptor.kind === 'file') {
         storeFilestat(memory, result >>> 0, fs.fstatSync(descriptor.hostDescriptor, { bigint: true }), names);
       } else {

@@ -153,7 +153,7 @@ export class FileNames {
     this.#log.directoryChanged(entry.parent);
     if (!this.#registry.isMade(status)) this.#log.vacated(from);
     this.#renamed(from, to);
-    this.#asides.add(to, status, this.#log.generation);
+    this.#asides.add(to, status, entry.parent.status(), this.#log.generation);
     // A removed directory may still be used through a descriptor.
     if (this.#log.recording && status.isDirectory()) entry.parent.sync();
   }
@@ -183,7 +183,7 @@ export class FileNames {
       return;
     }
     if (this.#log.recording) entry.parent.sync();
-    this.#asides.add(aside, status, this.#log.generation);
+    this.#asides.add(aside, status, entry.parent.status(), this.#log.generation);
     const file = this.#registry.find(status);
     if (file !== undefined && file.path === entry.path) file.path = aside;
   }

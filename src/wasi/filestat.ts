@@ -20,6 +20,12 @@ export function storeFilestat(memory: GuestMemory, address: number, status: BigI
   memory.setBigUint64(address + 56, status.ctimeNs);
 }
 
+/** Makes the record that of a directory that was removed while open: no links, no size, as Linux has it. */
+export function storeRemoved(memory: GuestMemory, address: number): void {
+  memory.setBigUint64(address + 24, 0n);
+  memory.setBigUint64(address + 32, 0n);
+}
+
 /** Status of a stream; one that no file is behind has only its kind. */
 export function storeStreamStat(memory: GuestMemory, address: number, stream: StandardStream, names: FileNames): void {
   const status = stream.status();

@@ -1,5 +1,13 @@
+import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
+
+/** Contents as they are; of long ones length and digest, so that a difference can be read. */
+function contentsOf(path: string): string {
+  const bytes = fs.readFileSync(path);
+  if (bytes.length < 200) return bytes.toString('latin1');
+  return `of ${bytes.length} bytes, ${createHash('sha1').update(bytes).digest('hex')}`;
+}
 
 /** Everything below a directory that a guest can tell: kinds, contents, link targets, and which names are one file. */
 export function treeOf(directory: string): Record<string, string> {
@@ -18,7 +26,7 @@ export function treeOf(directory: string): Record<string, string> {
       } else {
         const first = firstNames.get(status.ino);
         firstNames.set(status.ino, first ?? relative);
-        tree[relative] = first === undefined ? `file ${fs.readFileSync(full, 'latin1')}` : `same as ${first}`;
+        tree[relative] = first === undefined ? `file ${contentsOf(full)}` : `same as ${first}`;
       }
     }
   };

@@ -69,13 +69,21 @@ export function config(directory: string, more: Partial<WasiConfig> = {}): WasiC
   };
 }
 
+function newMemory(): GuestMemory {
+  const pages = BIAS_WASM_PAGES + WASM_PAGES;
+  return new GuestMemory(new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }));
+}
+
+/** One for all hosts of a test file: nothing in it outlives a call, and making it is most of the work of a host. */
+let sharedMemory: GuestMemory | undefined;
+
 export class OurHost implements Host {
   readonly wasi: Wasi;
   readonly #memory: GuestMemory;
 
   constructor(settings: WasiConfig, options: WasiOptions = {}, blocking: Blocking = impatient) {
-    const pages = BIAS_WASM_PAGES + WASM_PAGES;
-    this.#memory = new GuestMemory(new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }));
+    sharedMemory ??= newMemory();
+    this.#memory = sharedMemory;
     this.wasi = new Wasi(settings, this.#memory, blocking, options);
   }
 

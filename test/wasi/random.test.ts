@@ -1,0 +1,183 @@
+/**
+ * Random sequences of calls, checkpointed and killed at random, against the same sequence run once without either: the
+ * answers of all calls and the directory in the end are the same. A failure names the seed; `CONTINUO_SEED` runs it again.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import type { WasiState } from '../../src/wasi/wasi-state.ts';
+import { CrashDevice, crash } from '../store/crash-device.ts';
+import { treeOf } from './directory-tree.ts';
+import { Guest, OurHost, config } from './guest.ts';
+
+const ROOT = 3;
+const CALL_COUNT = 120;
+const SEED_COUNT = 12;
+
+/** mulberry32: small, and the same everywhere. */
+function randomNumbers(seed: number): (below: number) => number {
+  let state = seed >>> 0;
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
+  };
+}
+
+type Call = (guest: Guest) => unknown;
+
+const NAMES = ['a', 'b', 'c', 'd', 'd/a', 'd/b', 'd/e', 'd/e/a', 'f', 'f/a', 'a/x', 'link', '.', 'd/../b'];
+
+function randomCall(random: (below: number) => number): Call {
+  const name = NAMES[random(NAMES.length)]!;
+  const other = NAMES[random(NAMES.length)]!;
+  const descriptor = 4 + random(6);
+  const offset = random(3) === 0 ? random(600_000) : random(40);
+  const text = String.fromCharCode(97 + random(26)).repeat(1 + random(random(8) === 0 ? 5000 : 30));
+  const flags = random(16);
+  const append = random(3) === 0 ? 1 : 0;
+  switch (random(20)) {
+    case 0:
+    case 1:
+    case 2:
+      return (guest) => guest.open(ROOT, name, { oflags: flags & ~2, fdflags: append });
+    case 3:
+      return (guest) => guest.openDirectory(ROOT, name);
+    case 4:
+    case 5:
+    case 6:
+      return (guest) => guest.write(descriptor, text, 'x');
+    case 7:
+      return (guest) => guest.pwrite(descriptor, offset, text);
+    case 8:
+      return (guest) => guest.read(descriptor, 10, 30);
+    case 9:
+      return (guest) => guest.seek(descriptor, offset, 0);
+    case 10:
+      return (guest) => guest.setSize(descriptor, offset);
+    case 11:
+      return (guest) => guest.close(descriptor);
+    case 12:
+      return (guest) => guest.unlink(ROOT, name);
+    case 13:
+    case 14:
+      return (guest) => guest.rename(ROOT, name, ROOT, other);
+    case 15:
+      return (guest) => guest.link(ROOT, name, ROOT, other);
+    case 16:
+      return (guest) => guest.makeDirectory(ROOT, name);
+    case 17:
+      return (guest) => guest.removeDirectory(ROOT, name);
+    case 18:
+      return (guest) => guest.symlink(other, ROOT, name);
+    default:
+      return (guest) => [
+        guest.stat(ROOT, name),
+        guest.statOf(descriptor),
+        guest.readdir(descriptor, 0n).value?.entries.map((entry) => entry.name),
+      ];
+  }
+}
+
+function prepare(directory: string): void {
+  mkdirSync(join(directory, 'd', 'e'), { recursive: true });
+  writeFileSync(join(directory, 'a'), 'contents of a');
+  writeFileSync(join(directory, 'b'), 'b'.repeat(700_000));
+  writeFileSync(join(directory, 'd', 'a'), 'inner');
+}
+
+function runOnce(directory: string, calls: readonly Call[]): unknown[] {
+  const host = new OurHost(config(directory));
+  const guest = new Guest(host);
+  const answers = calls.map((call) => call(guest));
+  host.close();
+  return answers;
+}
+
+/** Runs the calls with checkpoints and kills until all are done; returns the answers that counted in the end. */
+function runKilled(directory: string, calls: readonly Call[], random: (below: number) => number): unknown[] {
+  const answers: unknown[] = [];
+  let device = new CrashDevice();
+  let host = new OurHost(config(directory), { device });
+  let state: WasiState = host.checkpoint();
+  let checkpointAt = 0;
+  let kills = 0;
+  let captured: { state: WasiState; at: number } | undefined;
+  for (let index = 0; index < calls.length;) {
+    answers[index] = calls[index]!(new Guest(host));
+    index++;
+    const dice = random(10);
+    if (dice < 2 && captured === undefined) {
+      captured = { state: host.capture(), at: index };
+      host.wasi.beforeCommit();
+    } else if (dice < 5 && captured !== undefined) {
+      // The guest may have run on since the capture: some captures never commit, and the one before counts.
+      ({ state, at: checkpointAt } = captured);
+      captured = undefined;
+      host.wasi.afterCommit();
+    } else if (dice === 5 && kills < 12) {
+      kills++;
+      captured = undefined;
+      host.close();
+      const power = random(2) === 0;
+      device = new CrashDevice(crash(device.start, device.log, () => !power));
+      host = new OurHost(config(directory), { device, state });
+      index = checkpointAt;
+    }
+  }
+  if (captured !== undefined) host.wasi.afterCommit();
+  host.wasi.endGuest();
+  host.checkpoint();
+  host.close();
+  return answers;
+}
+
+const seeds =
+  process.env.CONTINUO_SEED === undefined
+    ? Array.from({ length: SEED_COUNT }, (_, index) => index + 1)
+    : [Number(process.env.CONTINUO_SEED)];
+
+it.each(seeds)('seed %i: killed and restarted at random, the run ends as if nothing had happened', (seed) => {
+  const scratch = mkdtempSync(join(tmpdir(), 'continuo-random-'));
+  try {
+    const random = randomNumbers(seed);
+    const calls = Array.from({ length: CALL_COUNT }, () => randomCall(random));
+    const [plain, killed] = [join(scratch, 'plain'), join(scratch, 'killed')];
+    prepare(plain);
+    prepare(killed);
+    const expected = runOnce(plain, calls);
+    const answers = runKilled(killed, calls, random);
+    expect(answers).toEqual(expected);
+    expect(treeOf(killed)).toEqual(treeOf(plain));
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+});
+
+it.each(seeds)('seed %i: a capture whose commit never came leaves the one before to go back to', (seed) => {
+  const scratch = mkdtempSync(join(tmpdir(), 'continuo-random-'));
+  try {
+    const random = randomNumbers(seed + 1000);
+    const calls = Array.from({ length: 40 }, () => randomCall(random));
+    prepare(scratch);
+    const device = new CrashDevice();
+    const host = new OurHost(config(scratch), { device });
+    host.checkpoint();
+    for (const call of calls.slice(0, 10)) call(new Guest(host));
+    const state = host.checkpoint();
+    const tree = treeOf(scratch);
+    for (const call of calls.slice(10, 25)) call(new Guest(host));
+    host.capture();
+    host.wasi.beforeCommit();
+    for (const call of calls.slice(25)) call(new Guest(host));
+    host.close();
+    const medium = crash(device.start, device.log, () => random(2) === 0);
+    const again = new OurHost(config(scratch), { device: new CrashDevice(medium), state });
+    expect(treeOf(scratch)).toEqual(tree);
+    again.close();
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+});
