@@ -16,6 +16,7 @@ import {
   emitZeros,
 } from './frame-code.ts';
 import { ENTRY_SITE, type FunctionPlan, PositionKind, type SiteGroup } from './function-plan.ts';
+import type { ExceptionNote } from './exception-notes.ts';
 import { emitStripHead } from './strip-code.ts';
 
 /** How writes to guest memory become known: by code beside each store, or by someone else (the kernel, or no one). */
@@ -41,7 +42,7 @@ for (let op = 0; op < plain.length; op++) {
 }
 for (const op of [
   Op.localGet, Op.localSet, Op.localTee, Op.globalGet, Op.globalSet, Op.tableGet, Op.tableSet, Op.select,
-  Op.selectTyped, Op.refNull, Op.return, Op.unreachable, Op.else, Op.returnCallIndirect,
+  Op.selectTyped, Op.refNull, Op.return, Op.unreachable, Op.else, Op.returnCallIndirect, Op.throw,
 ]) plain[op] = 1; // prettier-ignore
 for (const op of [
   Op.refFunc, Op.memorySize, Op.memoryGrow, Op.memoryInit, Op.memoryCopy, Op.memoryFill, Op.dataDrop, Op.elemDrop,
@@ -75,6 +76,8 @@ export class FunctionEmitter {
   protected readonly target: CodeTarget;
   /** Per label of the original (0 is the function's), the number of labels around its counterpart in the output. */
   protected labelAt = new Int32Array(64);
+  /** Row of the construct that opened each label of the original. */
+  readonly #labelRow: number[] = [];
   /** Labels open in the output. */
   protected depth = 0;
   /** Label index of each group's block, −1 where it has none. */
@@ -108,7 +111,7 @@ export class FunctionEmitter {
     this.code.clear();
     this.#extraTypes.length = 0;
     this.#extraLocals.clear();
-    this.#localCount = this.body.localCount;
+    this.#localCount = this.body.localCount + this.plan.exceptions.localTypes.length;
     this.depth = 1;
     this.labelAt[0] = 0;
     this.#rawStart = this.#rawEnd = 0;
@@ -149,7 +152,7 @@ export class FunctionEmitter {
     }
     const types: number[] = [];
     for (let k = parameterCount; k < this.body.localCount; k++) types.push(this.body.localTypes[k]);
-    types.push(...this.#extraTypes);
+    types.push(...this.plan.exceptions.localTypes, ...this.#extraTypes);
     let runs = 0;
     for (let k = 0; k < types.length; k++) if (k === 0 || types[k] !== types[k - 1]) runs++;
     out.u32(runs);
@@ -241,8 +244,20 @@ export class FunctionEmitter {
       case Op.block:
       case Op.loop:
       case Op.if:
-        this.openLabel(body.labelDepth[i]);
+        this.openLabel(body.labelDepth[i], i);
         return this.#raw(i);
+      case Op.try:
+        return this.emitTry(i, () => this.#raw(i));
+      case Op.catch:
+      case Op.catchAll:
+        return this.#emitHandler(i);
+      case Op.rethrow:
+        code.u8(op).u32(this.branchDepth(i, body.immediate[i]));
+        return;
+      case Op.delegate:
+        this.depth--;
+        code.u8(op).u32(this.#delegateDepth(i));
+        return;
       case Op.end:
         this.depth--;
         code.u8(Op.end);
@@ -287,13 +302,60 @@ export class FunctionEmitter {
     }
   }
 
-  protected openLabel(original: number): void {
+  /** Notes that the label of the construct at `row` is the next one of the output. */
+  protected openLabel(original: number, row: number): void {
     if (original >= this.labelAt.length) {
       const larger = new Int32Array(original * 2);
       larger.set(this.labelAt);
       this.labelAt = larger;
     }
     this.labelAt[original] = this.depth++;
+    this.#labelRow[original] = row;
+  }
+
+  /** A try, and inside it the second one that notes exceptions for a handler that does not tell the tag. */
+  protected emitTry(i: number, emitOpening: () => void): void {
+    const note = this.plan.exceptions.notes.get(i);
+    if (note?.hasCatchAll) this.code.pair(Op.i32Const, 0).u8(Op.localSet).u32(note.tagLocal);
+    emitOpening();
+    this.openLabel(this.body.labelDepth[i], i);
+    if (!note?.hasCatchAll) return;
+    emitOpening();
+    this.depth++;
+  }
+
+  #emitHandler(i: number): void {
+    const { body, code, plan } = this;
+    const note = plan.exceptions.notes.get(body.partner[i]);
+    if (note?.hasCatchAll && body.elseOf[body.partner[i]] === i) {
+      for (let tag = 0; tag < note.valueLocals.length; tag++) {
+        code.u8(Op.catch).u32(tag);
+        this.#emitNote(note, tag);
+        code.pair(Op.rethrow, 0);
+      }
+      code.u8(Op.end);
+      this.depth--;
+    }
+    this.#raw(i);
+    if (note === undefined || note.hasCatchAll || body.op[i] !== Op.catch) return;
+    const tag = body.immediate[i];
+    this.#emitNote(note, tag);
+    for (const local of note.valueLocals[tag]) code.u8(Op.localGet).u32(local);
+  }
+
+  /** Moves the values of a caught exception from the stack to their locals. */
+  #emitNote(note: ExceptionNote, tag: number): void {
+    const { code } = this;
+    for (const local of note.valueLocals[tag].toReversed()) code.u8(Op.localSet).u32(local);
+    code.u8(Op.i32Const).s32(tag + 1);
+    code.u8(Op.localSet).u32(note.tagLocal);
+  }
+
+  /** A delegate counts labels from outside of its own try. One to a try of two goes to the inner, as the body does. */
+  #delegateDepth(i: number): number {
+    const original = this.body.labelDepth[i] - 2 - this.body.immediate[i];
+    const inner = original > 0 && this.plan.exceptions.notes.get(this.#labelRow[original])?.hasCatchAll ? 1 : 0;
+    return this.depth - 1 - (this.labelAt[original] + inner);
   }
 
   protected branchDepth(i: number, label: number): number {
@@ -349,7 +411,7 @@ export class FunctionEmitter {
   #emitSave(group: SiteGroup): void {
     const { code, body, target } = this;
     const pointer = this.scratchPointer();
-    const values: FrameValue[] = group.locals.map((local) => ({ local, type: body.localTypes[local] }));
+    const values: FrameValue[] = group.locals.map((local) => ({ local, type: this.plan.localType(local) }));
     group.stackTypes.forEach((type, k) => values.push({ local: this.stackLocal(k + 1, type), type }));
     const results: FrameValue[] = group.resultTypes.map((type, k) => ({
       local: this.stackLocal(group.stackTypes.length + k + 1, type),
@@ -396,7 +458,7 @@ export class FunctionEmitter {
     const value = boundRow >= 0 && body.op[boundRow] === Op.i32Const ? body.constant(boundRow) : undefined;
     emitStripHead(code, loop, locals, this.target.tracking === 'software', emitBound, { value });
     code.pair(Op.loop, 0x40);
-    this.openLabel(body.labelDepth[row]);
+    this.openLabel(body.labelDepth[row], row);
     this.#strip = loop;
     this.emitRows(row + 1, body.partner[row]);
     this.#strip = undefined;
