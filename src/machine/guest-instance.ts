@@ -10,6 +10,7 @@ import {
   SavedExternrefsExport,
   SavedFuncrefsExport,
   globalExport,
+  tagExport,
   tableExport,
 } from '../rewrite/names.ts';
 import {
@@ -19,7 +20,7 @@ import {
   positionKey,
   resumeImports,
 } from '../rewrite/resume-module.ts';
-import type { RewrittenModule } from '../rewrite/rewrite.ts';
+import { type RewrittenModule, referenceIndex } from '../rewrite/rewrite.ts';
 import { RuntimeKey } from '../rewrite/runtime-functions.ts';
 import type { Module } from '../wasm/module.ts';
 import { ValueType } from '../wasm/value-type.ts';
@@ -49,9 +50,11 @@ export class GuestInstance {
   readonly functions: WebAssembly.Table;
   readonly savedFuncrefs: WebAssembly.Table;
   readonly savedExternrefs: WebAssembly.Table;
+  /** Resume functions by slot. */
+  readonly resumeTable: WebAssembly.Table;
   readonly #words: Int32Array;
   readonly #resumeModules: ResumeModuleBuilder;
-  readonly #resumeTable: WebAssembly.Table;
+  readonly #functionOfDoor = new Map<number, number>();
   readonly #hasPendingRequest: () => boolean;
 
   constructor(
@@ -79,7 +82,8 @@ export class GuestInstance {
     const plan = new FunctionPlan(rewritten.module, rewritten.graph);
     this.stackArea = new StackArea(rewritten.module, plan);
     this.#resumeModules = new ResumeModuleBuilder(rewritten, plan);
-    this.#resumeTable = new WebAssembly.Table({ element: 'anyfunc', initial: 0 });
+    this.resumeTable = new WebAssembly.Table({ element: 'anyfunc', initial: 0 });
+    for (const [original, door] of rewritten.doors) this.#functionOfDoor.set(door, original);
   }
 
   /** The memory of a program's machine, at its initial size or at `guestWasmPages`. */
@@ -104,8 +108,36 @@ export class GuestInstance {
     return this.functions.get(index) as (...args: unknown[]) => unknown;
   }
 
-  get pollState(): number {
-    return Atomics.load(this.#words, controlRegion.pollWord >> 2);
+  /** What the guest has where it refers to a function of the original program. */
+  referenceTo(original: number): unknown {
+    return this.#function(referenceIndex(this.rewritten, original));
+  }
+
+  /** The function of the original program that a reference names; undefined when it is none of this instance's. */
+  functionOf(reference: { readonly name: string }): number | undefined {
+    // The name of an exported function is its index in the module that defines it (JavaScript API, 5.6).
+    const index = Number(reference.name);
+    if (!(index >= 0 && index < this.functions.length) || this.functions.get(index) !== reference) return undefined;
+    const { functionTypes } = this.rewritten.module;
+    return this.#functionOfDoor.get(index) ?? (index < functionTypes.length ? index : index - functionTypes.length);
+  }
+
+  /** Whether the guest's stack lies, wholly or in part, in the save area instead of the engine's stack. */
+  get isUnwinding(): boolean {
+    return this.#words[controlRegion.unwindingWord >> 2] !== 0;
+  }
+
+  /** Whether there are captured frames to resume. */
+  get hasCapturedStack(): boolean {
+    return this.#words[controlRegion.saveAreaPointer >> 2] !== controlRegion.saveArea;
+  }
+
+  /** Gives up the captured frames: the call that they belong to will not go on. */
+  dropStack(): void {
+    this.#words[controlRegion.saveAreaPointer >> 2] = controlRegion.saveArea;
+    this.#words[controlRegion.savedReferenceCount >> 2] = 0;
+    this.#words[controlRegion.unwindingWord >> 2] = 0;
+    Atomics.compareExchange(this.#words, controlRegion.pollWord >> 2, PollState.unwinding, PollState.running);
   }
 
   /** Asks for a capture at the next safepoint. Any thread may do the same on the shared memory. */
@@ -131,6 +163,12 @@ export class GuestInstance {
 
   /** Goes on from the captured stack. */
   resume(): RunOutcome {
+    const { slot } = this.prepareResume();
+    return this.#run(this.resumeTable.get(slot) as () => unknown, []);
+  }
+
+  /** Makes what the captured frames need to go on: the slot of the outermost one's resume function, and the frames' ends. */
+  prepareResume(): { readonly slot: number; readonly outermost: Position; readonly innermost: Position } {
     const words = this.#words;
     const memory = new Int32Array(this.memory.buffer, 0, words[controlRegion.saveAreaPointer >> 2] >> 2);
     const { positions, starts } = this.stackArea.walk(memory);
@@ -141,19 +179,25 @@ export class GuestInstance {
       memory[header] = this.#resumeModules.slotOf(positionKey(positions[k]))!;
     }
     words[controlRegion.savedReferenceCount >> 2] = 0;
-    const outermost = this.#resumeModules.slotOf(positionKey(positions[0]))!;
-    return this.#run(this.#resumeTable.get(outermost) as () => unknown, []);
+    const outermost = positions[0];
+    const slot = this.#resumeModules.slotOf(positionKey(outermost))!;
+    return { slot, outermost, innermost: positions[positions.length - 1] };
   }
 
   #run(f: (...args: unknown[]) => unknown, args: readonly unknown[]): RunOutcome {
+    this.ready();
+    const result = f(...args);
+    if (!this.isUnwinding) return { captured: false, result };
+    return { captured: true };
+  }
+
+  /** Sets the control words for the guest to run. */
+  ready(): void {
     this.#words[controlRegion.unwindingWord >> 2] = 0;
     Atomics.store(this.#words, controlRegion.pollWord >> 2, PollState.running);
     // A request that came since the capture found the poll word taken: raise it again. Another thread notes its request
     // before it touches the poll word, so one of the two orders sees it.
     if (this.#hasPendingRequest()) this.requestCapture();
-    const result = f(...args);
-    if (this.pollState !== PollState.unwinding) return { captured: false, result };
-    return { captured: true };
   }
 
   /** Compiles what the captured positions need and do not have yet: loop heads optimised, since loops stay there. */
@@ -175,15 +219,16 @@ export class GuestInstance {
       loopHeads && made.bytes.length <= OPTIMISE_AT_ONCE_BYTES
         ? compileOptimised(made.bytes)
         : new WebAssembly.Module(made.bytes);
-    this.#resumeTable.grow(this.#resumeModules.slotCount - this.#resumeTable.length);
+    this.resumeTable.grow(this.#resumeModules.slotCount - this.resumeTable.length);
     const imports: Record<string, WebAssembly.ImportValue> = {
       [resumeImports.memory]: this.memory,
-      [ResumeTableImport]: this.#resumeTable,
+      [ResumeTableImport]: this.resumeTable,
       [resumeImports.savedReferences(ValueType.funcref)]: this.savedFuncrefs,
       [resumeImports.savedReferences(ValueType.externref)]: this.savedExternrefs,
     };
     for (const index of made.functions) imports[String(index)] = this.#function(index);
-    const { tables, globals } = this.rewritten.module;
+    const { tables, globals, tagTypes } = this.rewritten.module;
+    tagTypes.forEach((_, k) => (imports[resumeImports.tag(k)] = this.exports[tagExport(k)]));
     tables.forEach((_, k) => (imports[resumeImports.table(k)] = this.exports[tableExport(k)]));
     globals.forEach((_, k) => (imports[resumeImports.global(k)] = this.exports[globalExport(k)]));
     void new WebAssembly.Instance(module, { [ImportModule]: imports });

@@ -39,6 +39,8 @@ export class GuestRun {
   #instance!: GuestInstance;
   #wasi!: Wasi;
   #call = 0;
+  /** Set by `proc_exit`. */
+  #exitCode: number | undefined;
   #guestMs = 0;
   #hops = 0;
   #resumedFrom = 0;
@@ -182,29 +184,31 @@ export class GuestRun {
 
   #interruptibleCall(call: (...args: never[]) => number): (...args: never[]) => number {
     return (a: never, b: never, c: never, d: never, e: never, f: never, g: never, h: never, i: never): number => {
-      const result = call(a, b, c, d, e, f, g, h, i);
-      if (result !== INTERRUPTED) return result;
+      try {
+        const result = call(a, b, c, d, e, f, g, h, i);
+        if (result !== INTERRUPTED) return result;
+      } catch (error) {
+        if (!(error instanceof ProcessExit)) throw error;
+        // The guest leaves by unwinding: an exception of the host could be caught by a handler of the guest.
+        this.#exitCode = error.exitCode;
+      }
       this.#instance.beginUnwinding();
       return 0;
     };
   }
 
   #runCalls(onStack: boolean): RunEnd {
-    try {
-      const { calls } = this.#program;
-      for (let resumes = onStack; this.#call < calls.length; this.#call++, resumes = false) {
-        let outcome = this.#timed(() => (resumes ? this.#instance.resume() : this.#instance.call(calls[this.#call])));
-        while (outcome.captured) {
-          const generation = this.#handleCapture();
-          if (generation !== undefined) return { kind: 'stopped', generation };
-          outcome = this.#timed(() => this.#instance.resume());
-        }
+    const { calls } = this.#program;
+    for (let resumes = onStack; this.#call < calls.length; this.#call++, resumes = false) {
+      let outcome = this.#timed(() => (resumes ? this.#instance.resume() : this.#instance.call(calls[this.#call])));
+      while (outcome.captured) {
+        if (this.#exitCode !== undefined) return { kind: 'exited', exitCode: this.#exitCode, earlier: false };
+        const generation = this.#handleCapture();
+        if (generation !== undefined) return { kind: 'stopped', generation };
+        outcome = this.#timed(() => this.#instance.resume());
       }
-      return { kind: 'exited', exitCode: 0, earlier: false };
-    } catch (error) {
-      if (error instanceof ProcessExit) return { kind: 'exited', exitCode: error.exitCode, earlier: false };
-      throw error;
     }
+    return { kind: 'exited', exitCode: 0, earlier: false };
   }
 
   #timed(run: () => RunOutcome): RunOutcome {

@@ -141,13 +141,8 @@ function referenceGlobals(instance: GuestInstance): WebAssembly.Global[] {
 function referenceNumber(instance: GuestInstance, value: unknown): number {
   if (value === null || value === undefined) return 0;
   if (typeof value === 'function') {
-    // The name of an exported function is its index in the module that defines it (JavaScript API, 5.6).
-    const index = Number(value.name);
-    if (instance.functions.get(index) === value) {
-      const { module } = instance.rewritten;
-      const trampoline = index - module.functionTypes.length;
-      return (trampoline >= 0 ? trampoline : index) + 1;
-    }
+    const original = instance.functionOf(value);
+    if (original !== undefined) return original + 1;
   }
   throw new UnsavableReferenceError();
 }
@@ -168,7 +163,7 @@ function referenceOf(instance: GuestInstance, number: number): unknown {
   if (number - 1 >= instance.rewritten.module.functionTypes.length) {
     throw new CorruptionError(`the checkpoint refers to function ${number - 1}, which the program does not have`);
   }
-  return instance.functions.get(number - 1);
+  return instance.referenceTo(number - 1);
 }
 
 function tableContents(instance: GuestInstance, index: number): number[] {

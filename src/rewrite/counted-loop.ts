@@ -1,5 +1,5 @@
 import type { BodyDecoder } from '../wasm/function-body.ts';
-import { Op, isStore } from '../wasm/opcode.ts';
+import { Op, accessBytesOf, isStore } from '../wasm/opcode.ts';
 
 /**
  * Recognises innermost loops that a local counts, so that they can run in strips:
@@ -103,6 +103,9 @@ export class LoopAnalysis {
     for (let i = this.#loop + 1; i < this.#end; i++) {
       switch (op[i]) {
         case Op.loop:
+        case Op.try:
+        case Op.throw:
+        case Op.rethrow:
         case Op.call:
         case Op.callIndirect:
         case Op.returnCall:
@@ -338,7 +341,7 @@ export class LoopAnalysis {
   #constantBefore(local: number): number | undefined {
     const { op, immediate, stack, nodeRow } = this.#body;
     for (let row = this.#loop - 1; row > 0; row--) {
-      if (op[row] === Op.loop || op[row] === Op.if || op[row] === Op.else || op[row] === Op.end) return undefined;
+      if (isJoin[op[row]] === 1) return undefined;
       if ((op[row] !== Op.localSet && op[row] !== Op.localTee) || immediate[row] !== local) continue;
       const value = nodeRow[stack[row]];
       return op[value] === Op.i32Const ? this.#body.constant(value) : undefined;
@@ -364,6 +367,10 @@ export class LoopAnalysis {
     return Math.ceil(distance / step);
   }
 }
+
+/** Rows that can be reached from elsewhere than the row before. */
+const isJoin = new Uint8Array(accessBytesOf.length);
+for (const op of [Op.loop, Op.if, Op.else, Op.end, Op.try, Op.catch, Op.catchAll, Op.delegate]) isJoin[op] = 1;
 
 function combine(a: LinearForm | undefined, b: LinearForm | undefined, sign: number): LinearForm | undefined {
   if (a === undefined || b === undefined) return undefined;

@@ -4,6 +4,7 @@ import { Op } from '../wasm/opcode.ts';
 import { valueTypeBytes } from '../wasm/value-type.ts';
 import { type CallGraph, analyseCalls } from './call-graph.ts';
 import { type CountedLoop, LoopAnalysis } from './counted-loop.ts';
+import { ExceptionNotes } from './exception-notes.ts';
 import { Liveness } from './liveness.ts';
 
 /**
@@ -88,6 +89,8 @@ export class FunctionPlan {
   kept = new Uint8Array(1024);
   /** Loops that run in strips, by their row. */
   readonly countedLoops = new Map<number, CountedLoop>();
+  /** Exceptions that handlers of the function hold. */
+  readonly exceptions: ExceptionNotes;
   readonly #loops: LoopAnalysis;
   readonly #groupByKey = new Map<string, number>();
 
@@ -96,6 +99,7 @@ export class FunctionPlan {
     this.graph = graph;
     this.body = new BodyDecoder(module);
     this.#loops = new LoopAnalysis(this.body);
+    this.exceptions = new ExceptionNotes(this.body);
   }
 
   plan(functionIndex: number): void {
@@ -113,14 +117,22 @@ export class FunctionPlan {
     this.groupOf.fill(-1, 0, body.count);
     if (this.kept.length < body.nodeCount) this.kept = new Uint8Array(body.nodeType.length);
     else this.kept.fill(0, 0, body.nodeCount);
+    this.exceptions.clear();
     if (!graph.canUnwind[functionIndex]) return;
     this.liveness.compute(body);
+    this.exceptions.find();
     for (let i = 0; i < body.count; i++) {
       const op = body.op[i];
       if (op === Op.loop) this.#planLoop(i);
       else if (op === Op.call || op === Op.callIndirect) this.#planCall(i);
     }
     if (graph.tailRecursive[functionIndex] && body.op[0] !== Op.loop) this.#planEntry();
+  }
+
+  /** The type of a local of the function, or of one of ours that notes an exception. */
+  localType(local: number): number {
+    const { localCount, localTypes } = this.body;
+    return local < localCount ? localTypes[local] : this.exceptions.localTypes[local - localCount];
   }
 
   /** Row of the instruction at a byte offset of the module, −1 when no reachable instruction starts there. */
@@ -160,7 +172,7 @@ export class FunctionPlan {
 
   #layout(groupIndex: number, row: number, site: number, kind: number): FrameLayout {
     const group = this.groups[groupIndex];
-    const localTypes = group.locals.map((local) => this.body.localTypes[local]);
+    const localTypes = group.locals.map((local) => this.localType(local));
     const stackTypes = kind === PositionKind.after ? [...group.stackTypes, ...group.resultTypes] : group.stackTypes;
     let bytes = FRAME_HEADER_BYTES;
     for (const type of localTypes) bytes += frameValueBytes(type);
@@ -232,7 +244,8 @@ export class FunctionPlan {
     for (let n = stack; n !== 0; n = body.nodeBelow[n]) stackTypes.push(body.nodeType[n]);
     stackTypes.reverse();
     const resultTypes = resultCount > 0 ? Array.from(body.calleeType(i).results) : [];
-    key += `;${stackTypes.join()};${resultTypes.join()}`;
+    const notes = this.exceptions.localsAt(i);
+    key += `;${stackTypes.join()};${resultTypes.join()};${notes.join()}`;
     const known = this.#groupByKey.get(key);
     if (known !== undefined) {
       this.groups[known].siteCount++;
@@ -247,6 +260,7 @@ export class FunctionPlan {
         bits &= bits - 1;
       }
     }
+    locals.push(...notes);
     const index = this.groups.length;
     this.groups.push({ kind, locals, stackTypes, resultTypes, siteCount: 1, site });
     this.#groupByKey.set(key, index);

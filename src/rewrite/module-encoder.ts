@@ -12,6 +12,7 @@ import {
   SavedExternrefsExport,
   SavedFuncrefsExport,
   globalExport,
+  tagExport,
   tableExport,
 } from './names.ts';
 
@@ -113,6 +114,7 @@ export class ModuleEncoder {
     this.#imports(out);
     this.#functions(out);
     this.#tables(out);
+    this.#tags(out);
     this.#globals(out);
     this.#exports(out);
     this.#elements(out);
@@ -166,6 +168,14 @@ export class ModuleEncoder {
     return this.#module.functionTypes.length + this.#additions.functions.length;
   }
 
+  #tags(out: ByteWriter): void {
+    const defined = this.#module.tagTypes.slice(this.#module.importedTagCount);
+    if (defined.length === 0) return;
+    const section = new ByteWriter().u32(defined.length);
+    for (const type of defined) section.u8(0).u32(type);
+    writeSection(out, SectionId.tag, section);
+  }
+
   #globals(out: ByteWriter): void {
     const module = this.#module;
     const defined = module.globals.slice(module.importedGlobalCount);
@@ -190,7 +200,8 @@ export class ModuleEncoder {
     const section = new ByteWriter();
     const guest = module.exports.filter((entry) => entry.kind !== ExternalKind.memory);
     const { insideGlobal } = this.#additions;
-    const added = module.tables.length + module.globals.length + addedTableCount + (insideGlobal ? 1 : 0);
+    const added =
+      module.tables.length + module.globals.length + module.tagTypes.length + addedTableCount + (insideGlobal ? 1 : 0);
     section.u32(guest.length + added);
     for (const { name, kind, index } of guest) {
       section
@@ -199,6 +210,7 @@ export class ModuleEncoder {
         .u32(kind === ExternalKind.function ? this.#additions.referenceIndex(index) : index);
     }
     module.tables.forEach((_, k) => section.name(tableExport(k)).u8(ExternalKind.table).u32(k));
+    module.tagTypes.forEach((_, k) => section.name(tagExport(k)).u8(ExternalKind.tag).u32(k));
     module.globals.forEach((_, k) => section.name(globalExport(k)).u8(ExternalKind.global).u32(k));
     [FunctionsExport, SavedFuncrefsExport, SavedExternrefsExport].forEach((name, k) =>
       section

@@ -8,4 +8,5 @@ export const InsideExport = 'continuo:inside';
 export const SavedFuncrefsExport = 'continuo:saved funcrefs';
 export const SavedExternrefsExport = 'continuo:saved externrefs';
 export const tableExport = (index: number): string => `continuo:table ${index}`;
+export const tagExport = (index: number): string => `continuo:tag ${index}`;
 export const globalExport = (index: number): string => `continuo:global ${index}`;

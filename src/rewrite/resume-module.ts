@@ -191,7 +191,7 @@ export class ResumeModuleBuilder {
   #imports(types: TypeSection, functions: readonly number[]): ByteWriter {
     const { module, addedFunctionTypes } = this.#rewritten;
     const section = new ByteWriter();
-    section.u32(functions.length + module.tables.length + 3 + module.globals.length + 1);
+    section.u32(functions.length + module.tables.length + 3 + module.globals.length + 1 + module.tagTypes.length);
     for (const index of functions) {
       const typeIndex =
         index < module.functionTypes.length
@@ -215,6 +215,9 @@ export class ResumeModuleBuilder {
         .name(`global ${k}`)
         .u8(ExternalKind.global)
         .pair(type, mutable ? 1 : 0);
+    });
+    module.tagTypes.forEach((type, k) => {
+      section.name(ImportModule).name(resumeImports.tag(k)).pair(ExternalKind.tag, 0).u32(type);
     });
     return section;
   }
@@ -257,23 +260,77 @@ class ResumeEmitter extends FunctionEmitter {
     this.openGroups(position.kind === PositionKind.after ? row + 1 : row);
     emitLoadFrame(code, this.scratchPointer(), this.#values(layout), this.target);
     const openers = this.#openersAround(row);
-    this.#openConstructs(openers, layout);
+    this.#openConstructs(openers, layout, row);
     let next = row;
     if (position.kind !== PositionKind.before) next++;
     if (position.kind === PositionKind.inside) this.#resumeCallee(row);
     for (let k = openers.length - 1; k >= 0; k--) {
       const opener = openers[k];
       const end = body.partner[opener];
-      const inThen = body.op[opener] === Op.if && body.elseOf[opener] > row;
-      this.emitRows(next, inThen ? body.elseOf[opener] : end);
-      if (body.op[opener] === Op.loop) this.#closeLoop(opener);
-      else this.#close();
+      this.#emitRest(opener, row, next);
       this.keepResults(end);
       next = end + 1;
     }
     this.emitRows(next, body.count - 1);
     this.closeGroups();
     this.finish(out, 0);
+  }
+
+  /** The rest of a construct around the position, from row `next` to its end, and the end itself. */
+  #emitRest(opener: number, row: number, next: number): void {
+    const { body } = this;
+    const end = body.partner[opener];
+    switch (body.op[opener]) {
+      case Op.loop:
+        this.emitRows(next, end);
+        return this.#closeLoop(opener);
+      case Op.if:
+        this.emitRows(next, body.elseOf[opener] > row ? body.elseOf[opener] : end);
+        return this.#close();
+      case Op.try: {
+        const handler = this.#handlerAround(opener, row);
+        if (body.op[end] === Op.delegate) return this.emitRows(next, end + 1);
+        // Inside a handler the other handlers are done with; inside the body all of them are still to come.
+        const following = handler < 0 ? -1 : body.elseOf[handler];
+        this.emitRows(next, following < 0 ? end : following);
+        return this.#close();
+      }
+      default:
+        this.emitRows(next, end);
+        this.#close();
+    }
+  }
+
+  /** The handler of a try that a row stands in, −1 for its body. */
+  #handlerAround(opener: number, row: number): number {
+    const { elseOf } = this.body;
+    let found = -1;
+    for (let h = elseOf[opener]; h >= 0 && h <= row; h = elseOf[h]) found = h;
+    return found;
+  }
+
+  /** Opens a try around a position in its body, or what holds the exception around one in a handler. */
+  #openTry(opener: number, row: number, results: Uint8Array): void {
+    const { body, code, plan } = this;
+    if (this.#handlerAround(opener, row) < 0) {
+      this.emitTry(opener, () => this.#openBlock(results, Op.try));
+      return;
+    }
+    const note = plan.exceptions.notes.get(opener);
+    this.#openBlock(results, note === undefined ? Op.block : Op.try);
+    this.openLabel(body.labelDepth[opener], opener);
+    if (note === undefined) return;
+    note.valueLocals.forEach((locals, tag) => {
+      code
+        .u8(Op.localGet)
+        .u32(note.tagLocal)
+        .u8(Op.i32Const)
+        .s32(tag + 1);
+      code.u8(Op.i32Eq).pair(Op.if, 0x40);
+      for (const local of locals) code.u8(Op.localGet).u32(local);
+      code.u8(Op.throw).u32(tag).u8(Op.end);
+    });
+    code.u8(Op.unreachable).u8(Op.catchAll);
   }
 
   #values(layout: FrameLayout): FrameValue[] {
@@ -288,7 +345,7 @@ class ResumeEmitter extends FunctionEmitter {
     const openers: number[] = [];
     for (let i = 0; i < row; i++) {
       const op = body.op[i];
-      if (op !== Op.block && op !== Op.loop && op !== Op.if) continue;
+      if (op !== Op.block && op !== Op.loop && op !== Op.if && op !== Op.try) continue;
       if (body.partner[i] < row) i = body.partner[i];
       else openers.push(i);
     }
@@ -296,7 +353,7 @@ class ResumeEmitter extends FunctionEmitter {
   }
 
   /** Opens a block for each construct around the position, with the operands of the frame between them. */
-  #openConstructs(openers: readonly number[], layout: FrameLayout): void {
+  #openConstructs(openers: readonly number[], layout: FrameLayout, row: number): void {
     const { body } = this;
     let height = 0;
     for (const opener of openers) {
@@ -305,14 +362,16 @@ class ResumeEmitter extends FunctionEmitter {
       const base = before - params.length;
       this.#pushOperands(layout, height, base);
       height = base;
+      if (body.op[opener] === Op.try) {
+        this.#openTry(opener, row, results);
+        continue;
+      }
+      this.#openBlock(results);
       if (body.op[opener] === Op.loop) {
-        this.#openBlock(results);
         this.depth++;
         this.#openBlock(params);
-      } else {
-        this.#openBlock(results);
       }
-      this.openLabel(body.labelDepth[opener]);
+      this.openLabel(body.labelDepth[opener], opener);
     }
     this.#pushOperands(layout, height, layout.stackTypes.length);
   }
@@ -323,8 +382,8 @@ class ResumeEmitter extends FunctionEmitter {
     }
   }
 
-  #openBlock(results: Uint8Array): void {
-    this.code.u8(Op.block);
+  #openBlock(results: Uint8Array, op: number = Op.block): void {
+    this.code.u8(op);
     if (results.length === 0) this.code.u8(0x40);
     else if (results.length === 1) this.code.u8(results[0]);
     else this.code.s32(this.#types.indexOf({ params: new Uint8Array(0), results }));
@@ -381,4 +440,5 @@ export const resumeImports = {
   table: (index: number): string => `table ${index}`,
   savedReferences: (type: number): string => `saved ${type}`,
   global: (index: number): string => `global ${index}`,
+  tag: (index: number): string => `tag ${index}`,
 } as const;

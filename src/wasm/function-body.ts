@@ -38,9 +38,9 @@ export class BodyDecoder {
   immediate = new Float64Array(0);
   /** Second immediate: table index, alignment of an access, number of labels of a `br_table` without the default. */
   immediate2 = new Uint32Array(0);
-  /** For a block, loop, if: its end; for an else: its if; for an end: its opener, −1 for the function's end. */
+  /** For a block, loop, if, try: its end (or delegate); for an else or handler: its opener; for an end: its opener, −1 for the function's. */
   partner = new Int32Array(0);
-  /** For an if: its else, or −1. */
+  /** For an if its else, for a try its first handler, for a handler the next one; −1 where there is none. */
   elseOf = new Int32Array(0);
   /** Number of labels around an instruction, the function's own included: the opener of a block counts outside it. */
   labelDepth = new Uint32Array(0);
@@ -155,12 +155,12 @@ export class BodyDecoder {
       this.#readImmediates(reader, i, kind, at);
       this.end[i] = reader.position;
       if (unreachable) {
-        if (op === Op.block || op === Op.loop || op === Op.if) deadDepth++;
-        else if (op === Op.end && deadDepth > 0) {
+        if (op === Op.block || op === Op.loop || op === Op.if || op === Op.try) deadDepth++;
+        else if ((op === Op.end || op === Op.delegate) && deadDepth > 0) {
           deadDepth--;
           continue;
         }
-        if (deadDepth > 0 || (op !== Op.end && op !== Op.else)) continue;
+        if (deadDepth > 0 || !isSectionBoundary(op)) continue;
       }
       this.labelDepth[i] = this.#controlDepth;
       this.stack[i] = stack;
@@ -170,7 +170,13 @@ export class BodyDecoder {
         case Op.block:
         case Op.loop:
         case Op.if:
+        case Op.try:
           stack = this.#open(i, op, stack);
+          break;
+        case Op.catch:
+        case Op.catchAll:
+          stack = this.#handler(i, op);
+          unreachable = false;
           break;
         case Op.else: {
           const control = this.#controlDepth - 1;
@@ -180,6 +186,7 @@ export class BodyDecoder {
           unreachable = false;
           break;
         }
+        case Op.delegate:
         case Op.end: {
           const control = --this.#controlDepth;
           const opener = this.#controlOpener[control];
@@ -196,6 +203,8 @@ export class BodyDecoder {
         case Op.return:
         case Op.returnCall:
         case Op.returnCallIndirect:
+        case Op.throw:
+        case Op.rethrow:
           unreachable = true;
           break;
         default:
@@ -267,6 +276,20 @@ export class BodyDecoder {
     const entry = op === Op.loop ? this.#pushAll(base, type.params) : stack;
     this.#pushControl(i, base, entry);
     return entry;
+  }
+
+  /** Begins a handler of the innermost try: the values that the exception carries are on the stack. */
+  #handler(i: number, op: number): number {
+    const control = this.#controlDepth - 1;
+    const opener = this.#controlOpener[control];
+    this.partner[i] = opener;
+    this.elseOf[i] = -1;
+    let last = opener;
+    while (this.elseOf[last] >= 0) last = this.elseOf[last];
+    this.elseOf[last] = i;
+    const base = this.#controlBase[control];
+    if (op === Op.catchAll) return base;
+    return this.#pushAll(base, this.module.types[this.module.tagTypes[this.immediate[i]]].params);
   }
 
   #apply(i: number, op: number, stack: number): number {
@@ -366,6 +389,10 @@ export class BodyDecoder {
     this.stack = new Int32Array(size);
     this.firstNode = new Int32Array(size);
   }
+}
+
+function isSectionBoundary(op: number): boolean {
+  return op === Op.end || op === Op.else || op === Op.catch || op === Op.catchAll || op === Op.delegate;
 }
 
 function grown(column: Int32Array): Int32Array<ArrayBuffer> {

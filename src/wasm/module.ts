@@ -112,6 +112,9 @@ export interface Module {
   readonly memoryImported: boolean;
   readonly globals: readonly GlobalVariable[];
   readonly importedGlobalCount: number;
+  /** Type index per exception tag, imported tags first; its parameters are what an exception carries. */
+  readonly tagTypes: readonly number[];
+  readonly importedTagCount: number;
   readonly exports: readonly Export[];
   readonly startFunction: number | undefined;
   readonly elements: readonly ElementSegment[];
@@ -139,6 +142,8 @@ class ModuleDecoder {
   readonly #functionTypes: number[] = [];
   readonly #tables: Table[] = [];
   readonly #globals: GlobalVariable[] = [];
+  readonly #tagTypes: number[] = [];
+  #importedTagCount = 0;
   readonly #exports: Export[] = [];
   readonly #elements: ElementSegment[] = [];
   readonly #data: DataSegment[] = [];
@@ -184,6 +189,8 @@ class ModuleDecoder {
       memoryImported: this.#memoryImported,
       globals: this.#globals,
       importedGlobalCount: this.#importedGlobalCount,
+      tagTypes: this.#tagTypes,
+      importedTagCount: this.#importedTagCount,
       exports: this.#exports,
       startFunction: this.#startFunction,
       elements: this.#elements,
@@ -246,7 +253,7 @@ class ModuleDecoder {
       case SectionId.data:
         return this.#each(() => this.#data.push(this.#dataSegment()));
       case SectionId.tag:
-        this.#unsupported('exceptions', this.#reader.position);
+        return this.#each(() => this.#tagTypes.push(this.#tag()));
     }
   }
 
@@ -329,6 +336,12 @@ class ModuleDecoder {
     return { type, mutable: this.#reader.u8() === 1 };
   }
 
+  #tag(): number {
+    const at = this.#reader.position;
+    if (this.#reader.u8() !== 0) this.#unsupported('a tag that is no exception', at);
+    return this.#typeIndex();
+  }
+
   #import(): void {
     const reader = this.#reader;
     const module = reader.name();
@@ -352,7 +365,9 @@ class ModuleDecoder {
         this.#importedGlobalCount++;
         break;
       case ExternalKind.tag:
-        return this.#unsupported('exceptions', start);
+        this.#tagTypes.push(this.#tag());
+        this.#importedTagCount++;
+        break;
       default:
         this.#invalid(`an import of unknown kind ${kind}`, start);
     }

@@ -18,6 +18,10 @@ export const Op = {
   loop: 0x03,
   if: 0x04,
   else: 0x05,
+  try: 0x06,
+  catch: 0x07,
+  throw: 0x08,
+  rethrow: 0x09,
   end: 0x0b,
   br: 0x0c,
   brIf: 0x0d,
@@ -27,6 +31,8 @@ export const Op = {
   callIndirect: 0x11,
   returnCall: 0x12,
   returnCallIndirect: 0x13,
+  delegate: 0x18,
+  catchAll: 0x19,
   drop: 0x1a,
   select: 0x1b,
   selectTyped: 0x1c,
@@ -152,6 +158,11 @@ function defineCore(): void {
   define(0x00, 0x01, im.none, 0, 0);
   define(0x02, 0x04, im.block, VARIES, 0);
   define(0x05, 0x05, im.none, VARIES, 0);
+  // Exceptions in their first form, which engines have by default.
+  define(0x06, 0x06, im.block, VARIES, 0);
+  define(0x07, 0x09, im.index, VARIES, 0);
+  define(0x18, 0x18, im.index, VARIES, 0);
+  define(0x19, 0x19, im.none, VARIES, 0);
   define(0x0b, 0x0b, im.none, VARIES, 0);
   define(0x0c, 0x0d, im.index, VARIES, 0);
   define(0x0e, 0x0e, im.labelTable, VARIES, 0);
