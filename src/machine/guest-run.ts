@@ -6,7 +6,7 @@ import { type JobIdentity, programDigest } from '../format/job-format.ts';
 import { Workbench } from '../format/workbench.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
-import { INTERRUPTED, ProcessExit } from '../wasi/config.ts';
+import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
 import { GuestBlocking } from './guest-blocking.ts';
@@ -16,7 +16,14 @@ import { decodeHostState, encodeHostState } from './host-state.ts';
 import { describeJob, identityOf, refuseForeignJob } from './job-description.ts';
 import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
 import { type Program, WASI_MODULE, checkImports, prepareProgram } from './program.ts';
-import type { GuestFigures, GuestMessage, GuestThreadData, JobDescription, RunEnd } from './protocol.ts';
+import type {
+  GuestFigures,
+  GuestMessage,
+  GuestThreadData,
+  JobDescription,
+  OutputDescription,
+  RunEnd,
+} from './protocol.ts';
 import { captureState, restoreState } from './state-capture.ts';
 
 /** V8's words for the end of the stack, which a guest reaches by recursion too deep. */
@@ -105,7 +112,7 @@ export class GuestRun {
           text: `an unfinished checkpoint was left aside (${this.#store.rejectedCheckpoint}); going on from the one before`,
         });
       }
-      return { description: describeJob(this.#store.identity), programBytes: this.#store.readProgram() };
+      return { description: describeJob(this.#store.identity, wanted), programBytes: this.#store.readProgram() };
     }
     if (wanted === undefined || programBytes === undefined) {
       throw new UsageError('job-not-found', `there is no job in ${jobDirectory}`, { path: jobDirectory });
@@ -159,11 +166,19 @@ export class GuestRun {
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
     const { jobDirectory } = this.#data;
     const blocking = new GuestBlocking(this.#control, () => this.#post({ kind: 'wantsInput' }));
-    return new Wasi(description, memory, blocking, {
+    const stdout = this.#outputTarget(description.stdout, 'stdout');
+    const stderr = this.#outputTarget(description.stderr, 'stderr');
+    return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
       ...(jobDirectory === undefined ? {} : { device: new FileDevice(jobDirectory) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host) }),
       onNotice: (text) => this.#post({ kind: 'notice', text }),
     });
+  }
+
+  /** A function of the embedder is called in its own thread, with a copy: the guest writes to the same place again. */
+  #outputTarget(output: OutputDescription, stream: 'stdout' | 'stderr'): OutputTarget {
+    if (output.kind !== 'sink') return output;
+    return { kind: 'sink', write: (bytes) => this.#post({ kind: 'output', stream, bytes: Uint8Array.from(bytes) }) };
   }
 
   /** A kill between the last commit and the release of the output that it covers leaves that output to the next run. */

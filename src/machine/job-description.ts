@@ -1,7 +1,7 @@
 import { CorruptionError, UsageError } from '../error/errors.ts';
 import type { JobIdentity, JsonValue } from '../format/job-format.ts';
-import type { InputSource, OutputTarget, Preopen } from '../wasi/config.ts';
-import type { JobDescription } from './protocol.ts';
+import type { InputSource, Preopen } from '../wasi/config.ts';
+import type { JobDescription, OutputDescription } from './protocol.ts';
 
 /** What the job directory remembers of a description; an embedder's functions and bytes are not part of it. */
 export function identityOf(description: JobDescription, digest: string): JobIdentity {
@@ -19,7 +19,7 @@ export function identityOf(description: JobDescription, digest: string): JobIden
   };
 }
 
-function streamIdentity(stream: InputSource | OutputTarget): JsonValue {
+function streamIdentity(stream: InputSource | OutputDescription): JsonValue {
   return stream.kind === 'file' ? { kind: 'file', path: stream.path } : { kind: stream.kind };
 }
 
@@ -45,8 +45,11 @@ export function refuseForeignJob(directory: string, job: JobIdentity, wanted: Jo
   );
 }
 
-/** The description that a job directory remembers. */
-export function describeJob(identity: JobIdentity): JobDescription {
+/**
+ * The description that a job directory remembers. Functions and bytes of an embedder are taken from what it wants now,
+ * which has been compared with the job.
+ */
+export function describeJob(identity: JobIdentity, wanted?: JobDescription): JobDescription {
   return {
     program: identity.program,
     arguments: textList(identity['arguments'], 'arguments'),
@@ -58,24 +61,26 @@ export function describeJob(identity: JobIdentity): JobDescription {
       const { guestPath, hostPath } = record(entry, 'preopens');
       return { guestPath: text(guestPath, 'preopens'), hostPath: text(hostPath, 'preopens') };
     }),
-    stdin: inputOf(identity['stdin']),
-    stdout: outputOf(identity['stdout'], 'stdout'),
-    stderr: outputOf(identity['stderr'], 'stderr'),
+    stdin: inputOf(identity['stdin'], wanted?.stdin),
+    stdout: outputOf(identity['stdout'], 'standard output', wanted?.stdout),
+    stderr: outputOf(identity['stderr'], 'standard error', wanted?.stderr),
     outputMode: identity['outputMode'] === 'commit' ? 'commit' : 'immediate',
   };
 }
 
-function inputOf(value: JsonValue | undefined): InputSource {
-  const { kind, path } = record(value, 'stdin');
-  if (kind === 'file') return { kind, path: text(path, 'stdin') };
+function inputOf(value: JsonValue | undefined, given: InputSource | undefined): InputSource {
+  const { kind, path } = record(value, 'standard input');
+  if (kind === 'file') return { kind, path: text(path, 'standard input') };
   if (kind === 'inherit' || kind === 'empty') return { kind };
+  if (given !== undefined) return given;
   throw notRestartable('standard input', kind);
 }
 
-function outputOf(value: JsonValue | undefined, part: string): OutputTarget {
+function outputOf(value: JsonValue | undefined, part: string, given: OutputDescription | undefined): OutputDescription {
   const { kind, path } = record(value, part);
   if (kind === 'file') return { kind, path: text(path, part) };
   if (kind === 'inherit') return { kind };
+  if (given !== undefined) return given;
   throw notRestartable(part, kind);
 }
 

@@ -10,7 +10,14 @@ import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
 import { ControlWords, Request } from './control-words.ts';
 import { decodeError } from './error-transport.ts';
 import { InputFeed } from './input-feed.ts';
-import type { GuestFigures, GuestMessage, GuestThreadData, JobDescription, RunEnd } from './protocol.ts';
+import type {
+  GuestFigures,
+  GuestMessage,
+  GuestThreadData,
+  JobDescription,
+  OutputDescription,
+  RunEnd,
+} from './protocol.ts';
 
 /** A directory of the host that the program may use, and the name it knows it by (default: the host's). */
 export interface DirectoryGrant {
@@ -88,10 +95,17 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #intervalMs: number;
   readonly #input = new InputFeed(this.#control);
+  readonly #sinks: OutputSinks;
   #words: Int32Array | undefined;
 
-  private constructor(data: Omit<GuestThreadData, 'control'>, lock: JobLock | undefined, intervalMs: number) {
+  private constructor(
+    data: Omit<GuestThreadData, 'control'>,
+    lock: JobLock | undefined,
+    intervalMs: number,
+    sinks: OutputSinks,
+  ) {
     super();
+    this.#sinks = sinks;
     this.#lock = lock;
     this.#intervalMs = intervalMs;
     this.#worker = new Worker(new URL('./guest-thread.js', import.meta.url), {
@@ -123,7 +137,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       fresh,
       everySafepoints,
     };
-    return new Machine(data, lock, intervalMs);
+    return new Machine(data, lock, intervalMs, sinksOf(options));
   }
 
   /** Goes on with a job as it was described when it was made. */
@@ -133,7 +147,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     const lock = lockJobDirectory(jobDirectory);
     const { everySafepoints } = options;
     const data = { description: undefined, programBytes: undefined, jobDirectory, fresh: false, everySafepoints };
-    return new Machine(data, lock, intervalMs);
+    return new Machine(data, lock, intervalMs, {});
   }
 
   /** Asks for a checkpoint; it is taken at the next safepoint, or now if the guest waits in a host function. */
@@ -166,6 +180,9 @@ export class Machine extends EventEmitter<MachineEvents> {
         return;
       case 'notice':
         this.emit('notice', message.text);
+        return;
+      case 'output':
+        this.#sinks[message.stream]?.(message.bytes);
         return;
       case 'wantsInput':
         this.#input.feed();
@@ -224,13 +241,30 @@ function describe(options: MachineOptions): JobDescription {
       guestPath: guest ?? host,
     })),
     stdin: absolute(options.stdin ?? { kind: 'inherit' }),
-    stdout: absolute(options.stdout ?? { kind: 'inherit' }),
-    stderr: absolute(options.stderr ?? { kind: 'inherit' }),
+    stdout: describeOutput(options.stdout),
+    stderr: describeOutput(options.stderr),
     outputMode: options.outputMode ?? 'immediate',
   };
 }
 
+/** Functions of the embedder that take what the program writes. */
+interface OutputSinks {
+  readonly stdout?: (bytes: Uint8Array) => void;
+  readonly stderr?: (bytes: Uint8Array) => void;
+}
+
+function sinksOf({ stdout, stderr }: MachineOptions): OutputSinks {
+  return {
+    ...(stdout?.kind === 'sink' ? { stdout: stdout.write } : {}),
+    ...(stderr?.kind === 'sink' ? { stderr: stderr.write } : {}),
+  };
+}
+
+function describeOutput(target: OutputTarget = { kind: 'inherit' }): OutputDescription {
+  return target.kind === 'sink' ? { kind: 'sink' } : absolute(target);
+}
+
 /** A job is gone on with from any working directory. */
-function absolute<T extends InputSource | OutputTarget>(stream: T): T {
+function absolute<T extends InputSource | OutputDescription>(stream: T): T {
   return stream.kind === 'file' ? { ...stream, path: resolve(stream.path) } : stream;
 }

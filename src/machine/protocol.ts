@@ -1,6 +1,9 @@
 import type { CheckpointStats } from '../checkpoint/store.ts';
-import type { InputSource, OutputMode, OutputTarget, Preopen } from '../wasi/config.ts';
+import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { EncodedError } from './error-transport.ts';
+
+/** Where output goes, as plain data: the function of a `sink` stays with the embedder, in the control thread. */
+export type OutputDescription = { kind: 'inherit' } | { kind: 'file'; path: string } | { kind: 'sink' };
 
 /** What makes a job: the program with everything that its run depends on. Written into the job directory. */
 export interface JobDescription {
@@ -11,8 +14,8 @@ export interface JobDescription {
   readonly environment: readonly (readonly [string, string])[];
   readonly preopens: readonly Preopen[];
   readonly stdin: InputSource;
-  readonly stdout: OutputTarget;
-  readonly stderr: OutputTarget;
+  readonly stdout: OutputDescription;
+  readonly stderr: OutputDescription;
   readonly outputMode: OutputMode;
 }
 
@@ -57,6 +60,8 @@ export type GuestMessage =
     }
   | { readonly kind: 'checkpoint'; readonly stats: CheckpointStats }
   | { readonly kind: 'notice'; readonly text: string }
+  /** What the guest wrote to a stream that the embedder takes by a function. */
+  | { readonly kind: 'output'; readonly stream: 'stdout' | 'stderr'; readonly bytes: Uint8Array }
   | { readonly kind: 'wantsInput' }
   | { readonly kind: 'ended'; readonly end: RunEnd; readonly figures: GuestFigures }
   | { readonly kind: 'failed'; readonly error: EncodedError };
