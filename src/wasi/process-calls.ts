@@ -85,11 +85,12 @@ export function processCalls(context: CallContext): CallTable {
       throw new ProcessExit(code >>> 0);
     },
 
-    /** Signals that would end a process end the guest as they would end a process; others do nothing. */
+    /** Signals that would end a process end the guest, with a shell's code for it; a guest cannot be stopped by one. */
     proc_raise(signal: number): number {
       const number = signal >>> 0;
       if (number >= SIGNAL_COUNT) return Errno.inval;
       if (number === 0 || IGNORED_SIGNALS.has(number)) return Errno.success;
+      if (STOPPING_SIGNALS.has(number)) return Errno.notsup;
       throw new ProcessExit(128 + number);
     },
 
@@ -102,3 +103,6 @@ export function processCalls(context: CallContext): CallTable {
 
 /** chld, cont, urg, winch: their default action is to do nothing (continuing a process that is not stopped included). */
 const IGNORED_SIGNALS = new Set([16, 17, 22, 27]);
+
+/** stop, tstp, ttin, ttou. */
+const STOPPING_SIGNALS = new Set([18, 19, 20, 21]);
