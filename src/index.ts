@@ -2,6 +2,18 @@
 export { Machine } from './machine/machine.ts';
 export type { DirectoryGrant, MachineEnd, MachineEvents, MachineOptions, ResumeOptions } from './machine/machine.ts';
 export type { JobDescription } from './machine/protocol.ts';
+export { instantiate, instantiateNow, type InstantiatedSource } from './machine/instantiate.ts';
+export { CapturableModule } from './machine/capturable-module.ts';
+export {
+  type CaptureHandle,
+  type EmbeddedExport,
+  type EmbeddedExports,
+  type EmbeddedInstance,
+  type InstantiateOptions,
+  requestCapture,
+} from './machine/embedded-instance.ts';
+export { type EmbeddedImports, Interrupted } from './machine/embedded-imports.ts';
+export { EmbeddedMemory } from './machine/embedded-memory.ts';
 export type { CheckpointStats } from './checkpoint/store.ts';
 export type { InputSource, OutputMode, OutputTarget } from './wasi/config.ts';
 export {

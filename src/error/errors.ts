@@ -16,7 +16,9 @@ export type UsageErrorCode =
   | 'job-foreign'
   | 'job-newer-format'
   | 'job-not-a-job'
-  | 'guest-file-changed';
+  | 'guest-file-changed'
+  | 'instance-busy'
+  | 'memory-at-offset';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';
 export type StorageErrorCode = 'storage-failed';

@@ -140,6 +140,11 @@ export class GuestInstance {
     Atomics.compareExchange(this.#words, controlRegion.pollWord >> 2, PollState.unwinding, PollState.running);
   }
 
+  /** The poll word, for threads that ask for a capture by themselves. */
+  get pollPlace(): { readonly words: Int32Array; readonly pollIndex: number } {
+    return { words: this.#words, pollIndex: controlRegion.pollWord >> 2 };
+  }
+
   /** Asks for a capture at the next safepoint. Any thread may do the same on the shared memory. */
   requestCapture(): void {
     Atomics.compareExchange(this.#words, controlRegion.pollWord >> 2, PollState.running, PollState.requested);
