@@ -1,5 +1,6 @@
 import { UnsupportedModuleError, UsageError } from '../error/errors.ts';
 import { type RewriteOptions, type RewrittenModule, rewriteModule } from '../rewrite/rewrite.ts';
+import { rewriteCached } from './rewrite-cache.ts';
 import { ExternalKind, type Module, decodeModule } from '../wasm/module.ts';
 
 /** A program ready to be instantiated. */
@@ -26,7 +27,7 @@ export function prepareProgram(bytes: Uint8Array, options: RewriteOptions): Prog
       { exports: names },
     );
   }
-  const rewritten = rewriteModule(module, options);
+  const rewritten = rewriteCached(module, options);
   const compiled = new WebAssembly.Module(rewritten.bytes);
   const calls = module.startFunction === undefined ? [entry.index] : [module.startFunction, entry.index];
   return { rewritten, compiled, calls };

@@ -160,12 +160,12 @@ export class LoopAnalysis {
   }
 
   #testedAtTop(): Omit<CountedLoop, 'row' | 'streams' | 'hoistedStores' | 'tripCount'> | undefined {
-    const { op, immediate, labelDepth, elseOf, partner, blockType } = this.#body;
+    const { op, immediate, labelDepth, elseOf, partner } = this.#body;
     const test = this.#loop + 3;
     const opener = test + 1;
     const back = this.#end - 2;
     if (op[opener] !== Op.if || partner[opener] !== this.#end - 1 || elseOf[opener] >= 0) return undefined;
-    if (blockType.call(this.#body, opener).params.length > 0) return undefined;
+    if (this.#body.blockType(opener).params.length > 0) return undefined;
     this.#level = labelDepth[this.#loop] + 2;
     if (op[back] !== Op.br || immediate[back] !== 1 || labelDepth[back] !== this.#level) return undefined;
     const compared = this.#comparison(test, false);

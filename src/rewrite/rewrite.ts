@@ -9,7 +9,7 @@ import { type DoorContext, enterKey, functionsBehindDoors, makeDoors } from './d
 import { emitBeginFrame, emitEndFrame, emitSaveValues, emitUnwindingTest, emitZeros } from './frame-code.ts';
 import { type CodeTarget, FunctionEmitter, type StoreTracking } from './function-emitter.ts';
 import { ENTRY_SITE, FunctionPlan, PositionKind } from './function-plan.ts';
-import { ModuleEncoder, TypeSection } from './module-encoder.ts';
+import { type Additions, ModuleEncoder, TypeSection } from './module-encoder.ts';
 import { RuntimeKey, makeRuntimeFunctions, runtimeKey, runtimeTypes } from './runtime-functions.ts';
 
 /** Changes whenever the same input gives other bytes: rewritten modules are kept under it. */
@@ -44,6 +44,12 @@ export function referenceIndex({ module, doors }: RewrittenModule, original: num
   return original < module.importedFunctionCount ? trampolineIndex(module, original) : original;
 }
 
+/** What of an earlier rewriting of the same module with the same options need not be made again. */
+export interface KeptRewrite {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly graph: CallGraph;
+}
+
 /** The function of the rewritten module that stands for an imported function. */
 export function trampolineIndex(module: Module, importedFunction: number): number {
   return module.functionTypes.length + importedFunction;
@@ -55,8 +61,8 @@ export function trampolineIndex(module: Module, importedFunction: number): numbe
  *
  * The module must be valid; features outside of what is supported throw an unsupported-module error.
  */
-export function rewriteModule(module: Module, options: RewriteOptions): RewrittenModule {
-  const graph = analyseCalls(module);
+export function rewriteModule(module: Module, options: RewriteOptions, kept?: KeptRewrite): RewrittenModule {
+  const graph = kept?.graph ?? analyseCalls(module);
   refuseLargeNumbers(module, graph);
   const types = new TypeSection(module);
   const imported = module.importedFunctionCount;
@@ -87,7 +93,7 @@ export function rewriteModule(module: Module, options: RewriteOptions): Rewritte
     endFrameFunction: () => runtimeFunctions.get(RuntimeKey.endFrame)!,
     table: (type) => module.tables.length + (type === ValueType.funcref ? 1 : 2),
   };
-  const added = [];
+  const added: Additions['functions'][number][] = [];
   for (let f = 0; f < imported; f++) {
     added.push({ typeIndex: module.functionTypes[f], body: trampoline(module, f, target) });
   }
@@ -103,30 +109,40 @@ export function rewriteModule(module: Module, options: RewriteOptions): Rewritte
     added.push({ typeIndex: types.indexOf(type), body });
   }
 
-  const codeSection = module.sections.find((section) => section.id === SectionId.code);
-  const originalCodeBytes = codeSection === undefined ? 0 : codeSection.end - codeSection.start;
-  const code = new ByteWriter(originalCodeBytes * 2 + 4096);
-  const body = new ByteWriter(4096);
-  code.u32(module.functionTypes.length - imported + added.length);
-  const plan = new FunctionPlan(module, graph);
-  const emitter = new FunctionEmitter(plan, target);
-  for (let f = imported; f < module.functionTypes.length; f++) {
-    plan.plan(f);
-    body.clear();
-    emitter.emitFunction(body);
-    code.u32(body.length).raw(body.view());
-  }
-  for (const { body: bytes } of added) code.u32(bytes.length).raw(bytes);
-
-  const out = new ByteWriter(module.bytes.length + code.length);
-  const insideGlobal = options.doors === true;
-  new ModuleEncoder(module, { types, functions: added, functionIndex, referenceIndex, insideGlobal }).encode(out, code);
   const addedFunctionTypes = [
     ...Array.from({ length: imported }, (_, f) => functionType(module, f)),
     ...runtime.map(({ type }) => type),
     ...functionsOfDoors.map(({ type }) => type),
   ];
-  return { bytes: out.toBytes(), module, graph, options, runtimeFunctions, doors, addedFunctionTypes };
+  const additions = { types, functions: added, functionIndex, referenceIndex, insideGlobal: options.doors === true };
+  const bytes = kept?.bytes ?? encodeRewritten(module, graph, target, additions);
+  return { bytes, module, graph, options, runtimeFunctions, doors, addedFunctionTypes };
+}
+
+/** Emits all code, one function at a time, and the module around it. */
+function encodeRewritten(
+  module: Module,
+  graph: CallGraph,
+  target: CodeTarget,
+  additions: Additions,
+): Uint8Array<ArrayBuffer> {
+  const section = module.sections.find(({ id }) => id === SectionId.code);
+  const code = new ByteWriter((section === undefined ? 0 : section.end - section.start) * 2 + 4096);
+  const firstDefined = module.importedFunctionCount;
+  code.u32(module.functionTypes.length - firstDefined + additions.functions.length);
+  const body = new ByteWriter(4096);
+  const plan = new FunctionPlan(module, graph);
+  const emitter = new FunctionEmitter(plan, target);
+  for (let f = firstDefined; f < module.functionTypes.length; f++) {
+    plan.plan(f);
+    body.clear();
+    emitter.emitFunction(body);
+    code.u32(body.length).raw(body.view());
+  }
+  for (const { body: bytes } of additions.functions) code.u32(bytes.length).raw(bytes);
+  const out = new ByteWriter(module.bytes.length + code.length);
+  new ModuleEncoder(module, additions).encode(out, code);
+  return out.toBytes();
 }
 
 /**

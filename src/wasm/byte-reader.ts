@@ -29,33 +29,39 @@ export class ByteReader {
 
   /** An unsigned LEB128 number of at most 32 bits. */
   u32(): number {
-    let byte = this.u8();
-    if (byte < 0x80) return byte;
-    let value = byte & 0x7f;
-    let shift = 7;
-    for (;;) {
-      byte = this.u8();
-      value += (byte & 0x7f) * 2 ** shift;
-      if (byte < 0x80) break;
-      shift += 7;
-      if (shift > 28) this.#malformed('a LEB128 number is longer than 32 bits');
+    const { position } = this;
+    if (position < this.end && this.bytes[position] < 0x80) {
+      this.position = position + 1;
+      return this.bytes[position];
     }
-    if (value > 0xffffffff) this.#malformed('a LEB128 number is larger than 32 bits');
-    return value;
+    return this.#longU32();
+  }
+
+  #longU32(): number {
+    let value = 0;
+    for (let shift = 0; shift < 28; shift += 7) {
+      const byte = this.u8();
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+    const last = this.u8();
+    if (last >= 0x80) this.#malformed('a LEB128 number is longer than 32 bits');
+    if (last > 0x0f) this.#malformed('a LEB128 number is larger than 32 bits');
+    return (value | (last << 28)) >>> 0;
   }
 
   /** A signed LEB128 number of at most 33 bits: a block type or heap type. */
   s33(): number {
     let value = 0;
-    let shift = 0;
-    let byte: number;
-    do {
-      byte = this.u8();
-      value += (byte & 0x7f) * 2 ** shift;
-      shift += 7;
-      if (shift > 35) this.#malformed('a block type is longer than 33 bits');
-    } while (byte & 0x80);
-    return byte & 0x40 ? value - 2 ** shift : value;
+    for (let shift = 0; shift < 28; shift += 7) {
+      const byte = this.u8();
+      value |= (byte & 0x7f) << shift;
+      // The sign is in the bit below the continuation bit: shifted to the top and back it fills the rest.
+      if (byte < 0x80) return (value << (25 - shift)) >> (25 - shift);
+    }
+    const last = this.u8();
+    if (last >= 0x80) this.#malformed('a block type is longer than 33 bits');
+    return value + (last & 0x40 ? last - 0x80 : last) * 2 ** 28;
   }
 
   /** A signed LEB128 number of at most 32 bits. */
@@ -65,6 +71,11 @@ export class ByteReader {
 
   /** Passes over a LEB128 number of up to 64 bits. */
   skipLeb(): void {
+    const { position } = this;
+    if (position < this.end && this.bytes[position] < 0x80) {
+      this.position = position + 1;
+      return;
+    }
     for (let length = 0; this.u8() & 0x80; length++) {
       if (length >= 10) this.#malformed('a LEB128 number is longer than 64 bits');
     }
