@@ -23,7 +23,7 @@ export class ByteWriter {
 
   /** The bytes written so far, in memory of their own. */
   toBytes(): Uint8Array<ArrayBuffer> {
-    return this.#bytes.slice(0, this.#length) as Uint8Array<ArrayBuffer>;
+    return this.#bytes.slice(0, this.#length);
   }
 
   u8(value: number): this {
