@@ -42,7 +42,8 @@ export interface LinkedImports {
  * @throws UsageError for a `WebAssembly.Memory`, and for interruptible functions that are not imported.
  */
 export function linkImports(module: Module, given: EmbeddedImports, wrapping: ImportWrapping): LinkedImports {
-  const imports: Record<string, Record<string, WebAssembly.ImportValue>> = {};
+  // Without prototypes: `__proto__` is a name as any other.
+  const imports = Object.create(null) as Record<string, Record<string, WebAssembly.ImportValue>>;
   const unknown = new Set(wrapping.interruptible);
   let memory: EmbeddedMemory | undefined;
   let f = 0;
@@ -56,7 +57,7 @@ export function linkImports(module: Module, given: EmbeddedImports, wrapping: Im
         `WebAssembly.Instance(): Import #${k} module="${from}" error: module is not an object or function`,
       );
     }
-    imports[from] ??= {};
+    imports[from] ??= Object.create(null) as Record<string, WebAssembly.ImportValue>;
     const value = values[name];
     if (kind === ExternalKind.memory) {
       memory = checkMemory(value, path, `Import #${k} module="${from}" function="${name}"`);

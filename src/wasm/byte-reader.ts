@@ -1,5 +1,8 @@
 import { UsageError } from '../error/errors.ts';
 
+/** A name that begins with a byte order mark is another name than the one without. */
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+
 /**
  * Reads a Wasm binary: bounds-checked, little-endian, LEB128.
  *
@@ -91,7 +94,7 @@ export class ByteReader {
     const length = this.u32();
     const start = this.position;
     this.skip(length);
-    return new TextDecoder().decode(this.bytes.subarray(start, start + length));
+    return utf8.decode(this.bytes.subarray(start, start + length));
   }
 
   #truncated(): never {
