@@ -109,7 +109,8 @@ export class Asides {
           if (aside.isDirectory) fs.rmdirSync(path);
           else fs.unlinkSync(path);
         } catch (error) {
-          if (systemCode(error) === 'ENOTEMPTY') return;
+          // Tried again at the next commit: the job need not end because a file of no more use cannot be removed.
+          if (systemCode(error) !== undefined) return;
           throw error;
         }
         this.#asides.delete(aside);

@@ -89,6 +89,11 @@ export function fileCalls(context: CallContext): CallTable {
     return descriptor;
   }
 
+  /** A bad address for the result must be found before anything is read or written. */
+  function checkResult(result: number): void {
+    memory.getUint32(result >>> 0);
+  }
+
   function finish(moved: number | 'interrupted', result: number): number {
     if (moved === 'interrupted') return INTERRUPTED;
     memory.setUint32(result, moved);
@@ -99,7 +104,7 @@ export function fileCalls(context: CallContext): CallTable {
     fd_read(number: number, list: number, count: number, result: number): number {
       const descriptor = descriptors.get(number);
       descriptor.need(Rights.fdRead);
-      memory.viewForWriting(result >>> 0, 4);
+      checkResult(result);
       if (descriptor.kind === 'directory') refuse(Errno.isdir);
       if (descriptor.kind === 'stream') {
         streamMover.descriptor = descriptor;
@@ -116,7 +121,7 @@ export function fileCalls(context: CallContext): CallTable {
     fd_pread(number: number, list: number, count: number, offset: bigint, result: number): number {
       const descriptor = file(number, Rights.fdRead | Rights.fdSeek);
       if (!descriptor.seekable) refuse(Errno.spipe);
-      memory.viewForWriting(result >>> 0, 4);
+      checkResult(result);
       reader.descriptor = descriptor;
       reader.positionBytes = offsetFromArgument(offset);
       return finish(scatter(memory, list >>> 0, count >>> 0, reader), result >>> 0);
@@ -125,7 +130,7 @@ export function fileCalls(context: CallContext): CallTable {
     fd_write(number: number, list: number, count: number, result: number): number {
       const descriptor = descriptors.get(number);
       descriptor.need(Rights.fdWrite);
-      memory.viewForWriting(result >>> 0, 4);
+      checkResult(result);
       if (descriptor.kind === 'directory') refuse(Errno.isdir);
       if (descriptor.kind === 'stream') {
         streamMover.descriptor = descriptor;
@@ -146,7 +151,7 @@ export function fileCalls(context: CallContext): CallTable {
     fd_pwrite(number: number, list: number, count: number, offset: bigint, result: number): number {
       const descriptor = file(number, Rights.fdWrite | Rights.fdSeek);
       if (!descriptor.seekable) refuse(Errno.spipe);
-      memory.viewForWriting(result >>> 0, 4);
+      checkResult(result);
       writer.descriptor = descriptor;
       writer.positionBytes = offsetFromArgument(offset);
       return finish(gather(memory, list >>> 0, count >>> 0, writer), result >>> 0);

@@ -135,6 +135,10 @@ function fileName(generation: number): string {
   return `output-held-${generation % FILE_COUNT}`;
 }
 
+export function isHeldName(name: string): boolean {
+  return /^output-held-\d$/.test(name);
+}
+
 function checksumOf(file: DeviceFile, lengthBytes: number, buffer: Uint8Array): number {
   let checksum = 0;
   for (let at = 0; at < lengthBytes; at += buffer.length) {

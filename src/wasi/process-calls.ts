@@ -37,6 +37,21 @@ class StringList {
 /** Bytes of randomness made in one go; the limit of the host's generator is 2³¹ − 1. */
 const RANDOM_BYTES_MAX = 1 << 20;
 
+/** Random bytes made ahead, because a call of the generator costs more than the bytes of most requests. */
+const randomPool = new Uint8Array(1024);
+let randomUsedBytes = randomPool.length;
+
+/** Bytes that nobody was given before and nobody will be again; valid until the next call. */
+function takeRandom(lengthBytes: number): Uint8Array {
+  if (randomUsedBytes + lengthBytes > randomPool.length) {
+    randomFillSync(randomPool);
+    randomUsedBytes = 0;
+  }
+  const bytes = randomPool.subarray(randomUsedBytes, randomUsedBytes + lengthBytes);
+  randomUsedBytes += lengthBytes;
+  return bytes;
+}
+
 export function processCalls(context: CallContext): CallTable {
   const { memory, config, clock, descriptors } = context;
   const programArguments = new StringList(config.arguments);
@@ -72,6 +87,10 @@ export function processCalls(context: CallContext): CallTable {
     },
 
     random_get(buffer: number, lengthBytes: number): number {
+      if (lengthBytes >>> 0 <= randomPool.length) {
+        memory.write(buffer >>> 0, takeRandom(lengthBytes >>> 0));
+        return Errno.success;
+      }
       const view = memory.viewForWriting(buffer >>> 0, lengthBytes >>> 0);
       for (let start = 0; start < view.length; start += RANDOM_BYTES_MAX) {
         randomFillSync(view.subarray(start, start + RANDOM_BYTES_MAX));

@@ -13,7 +13,7 @@ import { UsageError } from '../error/errors.ts';
 import type { Blocking, OutputMode, OutputTarget } from './config.ts';
 import { Errno, refuse, systemCode } from './errno.ts';
 import type { HeldPart } from './held-output.ts';
-import { HeldOutput } from './held-output.ts';
+import { HeldOutput, isHeldName } from './held-output.ts';
 import type { OutputPort } from './output-port.ts';
 import { InheritedPort, SinkPort } from './output-port.ts';
 import type { StandardStream } from './standard-stream.ts';
@@ -228,6 +228,11 @@ export class StandardOutput {
     this.#held?.close();
     this.#countFile?.close();
   }
+}
+
+/** Whether a file of the job directory holds output, or counts it. */
+export function isOutputName(name: string): boolean {
+  return name === COUNT_FILE || isHeldName(name);
 }
 
 /** Whether what goes through a port must be counted, because nothing else tells afterwards. */

@@ -3,8 +3,10 @@
  * call and only the pages that were really filled count as written; large pieces are handed to the system as they are.
  */
 import type { GuestMemory } from '../memory/guest-memory.ts';
+import { GuestAddressError } from '../memory/guest-memory.ts';
 import { Size } from './abi.ts';
-import { Errno, refuse } from './errno.ts';
+import { BIAS_BYTES } from '../memory/layout.ts';
+import { Errno, refuse, systemCode } from './errno.ts';
 
 const BUFFER_BYTES = 65536;
 const buffer = new Uint8Array(BUFFER_BYTES);
@@ -17,10 +19,26 @@ export interface Mover {
   move(view: Uint8Array): number | 'interrupted';
 }
 
-function totalBytes(memory: GuestMemory, list: number, count: number): number {
+/** Below this many bytes a loop is faster than making a view to copy from. */
+const SHORT_BYTES = 48;
+
+/** A u32 of the guest, unaligned; `at` is an index of the machine's memory. */
+function word(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+}
+
+/** Checks the list and each of its pieces, and adds up their lengths. `bytes` are those of the memory now. */
+function totalBytes(memory: GuestMemory, bytes: Uint8Array, list: number, count: number): number {
   if (count > PIECE_COUNT_MAX) refuse(Errno.inval);
+  memory.viewForReading(list, count * Size.iovec);
+  const guestBytes = bytes.length - BIAS_BYTES;
   let total = 0;
-  for (let i = 0; i < count; i++) total += memory.getUint32(list + i * Size.iovec + 4);
+  for (let i = 0, at = BIAS_BYTES + list; i < count; i++, at += Size.iovec) {
+    const address = word(bytes, at);
+    const lengthBytes = word(bytes, at + 4);
+    if (address + lengthBytes > guestBytes) throw new GuestAddressError(address, lengthBytes, guestBytes);
+    total += lengthBytes;
+  }
   if (total > 0x7fff_ffff) refuse(Errno.inval);
   return total;
 }
@@ -30,55 +48,56 @@ export function gather(memory: GuestMemory, list: number, count: number, mover: 
   if (count === 1) {
     return mover.move(memory.viewForReading(memory.getUint32(list), memory.getUint32(list + 4)));
   }
-  const total = totalBytes(memory, list, count);
-  if (total <= BUFFER_BYTES) {
-    let filled = 0;
-    for (let i = 0; i < count; i++) {
-      const address = memory.getUint32(list + i * Size.iovec);
-      const lengthBytes = memory.getUint32(list + i * Size.iovec + 4);
-      buffer.set(memory.viewForReading(address, lengthBytes), filled);
-      filled += lengthBytes;
-    }
-    return mover.move(buffer.subarray(0, filled));
+  const { bytes } = memory;
+  const total = totalBytes(memory, bytes, list, count);
+  if (total > BUFFER_BYTES) return moveEach(memory, list, count, mover, false);
+  let filled = 0;
+  for (let i = 0, at = BIAS_BYTES + list; i < count; i++, at += Size.iovec) {
+    const from = BIAS_BYTES + word(bytes, at);
+    const lengthBytes = word(bytes, at + 4);
+    if (lengthBytes > SHORT_BYTES) buffer.set(bytes.subarray(from, from + lengthBytes), filled);
+    else for (let k = 0; k < lengthBytes; k++) buffer[filled + k] = bytes[from + k]!;
+    filled += lengthBytes;
   }
-  let done = 0;
-  for (let i = 0; i < count; i++) {
-    const address = memory.getUint32(list + i * Size.iovec);
-    const lengthBytes = memory.getUint32(list + i * Size.iovec + 4);
-    if (lengthBytes === 0) continue;
-    const moved = mover.move(memory.viewForReading(address, lengthBytes));
-    if (moved === 'interrupted') return done > 0 ? done : moved;
-    done += moved;
-    if (moved < lengthBytes) break;
-  }
-  return done;
+  return mover.move(buffer.subarray(0, filled));
 }
 
-/** Fills the pieces of `list`; returns the bytes read. */
+/** Fills the pieces of `list`; returns the bytes read. A bad address in it takes nothing from the source. */
 export function scatter(memory: GuestMemory, list: number, count: number, mover: Mover): number | 'interrupted' {
-  const total = totalBytes(memory, list, count);
-  if (total <= BUFFER_BYTES) {
-    // The guest's buffers are checked before any byte is taken from the source: a bad address must lose no input.
-    for (let i = 0; i < count; i++) {
-      memory.viewForReading(memory.getUint32(list + i * Size.iovec), memory.getUint32(list + i * Size.iovec + 4));
-    }
-    const moved = mover.move(buffer.subarray(0, total));
-    if (moved === 'interrupted') return moved;
-    let given = 0;
-    for (let i = 0; given < moved; i++) {
-      const address = memory.getUint32(list + i * Size.iovec);
-      const lengthBytes = Math.min(memory.getUint32(list + i * Size.iovec + 4), moved - given);
-      memory.write(address, buffer.subarray(given, given + lengthBytes));
-      given += lengthBytes;
-    }
-    return moved;
+  const total = totalBytes(memory, memory.bytes, list, count);
+  if (total > BUFFER_BYTES) return moveEach(memory, list, count, mover, true);
+  const moved = mover.move(buffer.subarray(0, total));
+  if (moved === 'interrupted') return moved;
+  let given = 0;
+  for (let i = 0; given < moved; i++) {
+    const lengthBytes = Math.min(memory.getUint32(list + i * Size.iovec + 4), moved - given);
+    memory.write(memory.getUint32(list + i * Size.iovec), buffer.subarray(given, given + lengthBytes));
+    given += lengthBytes;
   }
+  return moved;
+}
+
+/** Moves large pieces one by one. What was moved counts, even when a later piece fails or would have to wait. */
+function moveEach(
+  memory: GuestMemory,
+  list: number,
+  count: number,
+  mover: Mover,
+  fills: boolean,
+): number | 'interrupted' {
   let done = 0;
   for (let i = 0; i < count; i++) {
     const address = memory.getUint32(list + i * Size.iovec);
     const lengthBytes = memory.getUint32(list + i * Size.iovec + 4);
     if (lengthBytes === 0) continue;
-    const moved = mover.move(memory.viewForWriting(address, lengthBytes));
+    const view = fills ? memory.viewForWriting(address, lengthBytes) : memory.viewForReading(address, lengthBytes);
+    let moved: number | 'interrupted';
+    try {
+      moved = mover.move(view);
+    } catch (error) {
+      if (done > 0 && systemCode(error) !== undefined) return done;
+      throw error;
+    }
     if (moved === 'interrupted') return done > 0 ? done : moved;
     done += moved;
     if (moved < lengthBytes) break;

@@ -40,6 +40,10 @@ function fileName(generation: number): string {
   return `undo-${generation % FILE_COUNT}`;
 }
 
+export function isJournalName(name: string): boolean {
+  return /^undo-\d$/.test(name);
+}
+
 /** The journal of the current generation, being written. */
 export class UndoJournal {
   readonly #device: Device;

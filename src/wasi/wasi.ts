@@ -40,10 +40,10 @@ import { pathCalls } from './path-calls.ts';
 import { pollCalls } from './poll-calls.ts';
 import { processCalls } from './process-calls.ts';
 import { Rollback } from './rollback.ts';
-import { StandardOutput } from './standard-output.ts';
+import { StandardOutput, isOutputName } from './standard-output.ts';
 import type { StandardStream } from './standard-stream.ts';
 import { GivenInput, InheritedInput } from './standard-stream.ts';
-import { UndoJournal } from './undo-journal.ts';
+import { UndoJournal, isJournalName } from './undo-journal.ts';
 import type { WasiState } from './wasi-state.ts';
 
 export interface WasiOptions {
@@ -87,6 +87,7 @@ export class Wasi {
     if (state !== undefined && device !== undefined && options.relocated !== true) {
       generation = new Rollback(this.#tree, notice).undoAll(device, generation);
     }
+    if (state === undefined && device !== undefined) discardRunFiles(device);
     const journal = device === undefined ? undefined : new UndoJournal(device, generation);
     this.#log = new ChangeLog(this.#tree, journal, state !== undefined);
     this.#asides = new Asides(this.#tree);
@@ -240,6 +241,13 @@ export class Wasi {
     this.#output.close();
     this.#tree.close();
   }
+}
+
+/** Journals and held output of a job that was given up say nothing about the one that begins. */
+function discardRunFiles(device: Device): void {
+  const names = device.list().filter((name) => isJournalName(name) || isOutputName(name));
+  for (const name of names) device.remove(name);
+  if (names.length > 0) device.syncDirectory();
 }
 
 const WRITING_RIGHTS = Rights.fdWrite | Rights.fdDatasync | Rights.fdAllocate | Rights.fdFilestatSetSize;

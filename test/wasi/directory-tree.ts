@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** Contents as they are; of long ones length and digest, so that a difference can be read. */
@@ -32,4 +33,13 @@ export function treeOf(directory: string): Record<string, string> {
   };
   visit(directory, '');
   return tree;
+}
+
+/**
+ * A new directory for a test that makes very many small changes durable: in memory where the system has such a place,
+ * because what is tested is the order of steps and not the disk.
+ */
+export function scratchDirectory(name: string): string {
+  const inMemory = '/dev/shm';
+  return fs.mkdtempSync(join(fs.existsSync(inMemory) ? inMemory : tmpdir(), `continuo-${name}-`));
 }

@@ -2,18 +2,19 @@
  * Random sequences of calls, checkpointed and killed at random, against the same sequence run once without either: the
  * answers of all calls and the directory in the end are the same. A failure names the seed; `CONTINUO_SEED` runs it again.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import type { AnchorKind } from '../../src/wasi/anchor.ts';
+import { availableAnchorKind } from '../../src/wasi/anchor.ts';
 import type { WasiState } from '../../src/wasi/wasi-state.ts';
 import { CrashDevice, crash } from '../store/crash-device.ts';
-import { treeOf } from './directory-tree.ts';
+import { scratchDirectory, treeOf } from './directory-tree.ts';
 import { Guest, OurHost, config } from './guest.ts';
 
 const ROOT = 3;
 const CALL_COUNT = 120;
-const SEED_COUNT = 12;
+const SEED_COUNT = 24;
 
 /** mulberry32: small, and the same everywhere. */
 function randomNumbers(seed: number): (below: number) => number {
@@ -97,10 +98,15 @@ function runOnce(directory: string, calls: readonly Call[]): unknown[] {
 }
 
 /** Runs the calls with checkpoints and kills until all are done; returns the answers that counted in the end. */
-function runKilled(directory: string, calls: readonly Call[], random: (below: number) => number): unknown[] {
+function runKilled(
+  directory: string,
+  calls: readonly Call[],
+  random: (below: number) => number,
+  anchorKind: AnchorKind,
+): unknown[] {
   const answers: unknown[] = [];
   let device = new CrashDevice();
-  let host = new OurHost(config(directory), { device });
+  let host = new OurHost(config(directory), { device, anchorKind });
   let state: WasiState = host.checkpoint();
   let checkpointAt = 0;
   let kills = 0;
@@ -123,7 +129,7 @@ function runKilled(directory: string, calls: readonly Call[], random: (below: nu
       host.close();
       const power = random(2) === 0;
       device = new CrashDevice(crash(device.start, device.log, () => !power));
-      host = new OurHost(config(directory), { device, state });
+      host = new OurHost(config(directory), { device, state, anchorKind });
       index = checkpointAt;
     }
   }
@@ -140,7 +146,7 @@ const seeds =
     : [Number(process.env.CONTINUO_SEED)];
 
 it.each(seeds)('seed %i: killed and restarted at random, the run ends as if nothing had happened', (seed) => {
-  const scratch = mkdtempSync(join(tmpdir(), 'continuo-random-'));
+  const scratch = scratchDirectory('random');
   try {
     const random = randomNumbers(seed);
     const calls = Array.from({ length: CALL_COUNT }, () => randomCall(random));
@@ -148,7 +154,7 @@ it.each(seeds)('seed %i: killed and restarted at random, the run ends as if noth
     prepare(plain);
     prepare(killed);
     const expected = runOnce(plain, calls);
-    const answers = runKilled(killed, calls, random);
+    const answers = runKilled(killed, calls, random, seed % 3 === 0 ? 'path' : availableAnchorKind());
     expect(answers).toEqual(expected);
     expect(treeOf(killed)).toEqual(treeOf(plain));
   } finally {
@@ -157,7 +163,7 @@ it.each(seeds)('seed %i: killed and restarted at random, the run ends as if noth
 });
 
 it.each(seeds)('seed %i: a capture whose commit never came leaves the one before to go back to', (seed) => {
-  const scratch = mkdtempSync(join(tmpdir(), 'continuo-random-'));
+  const scratch = scratchDirectory('random');
   try {
     const random = randomNumbers(seed + 1000);
     const calls = Array.from({ length: 40 }, () => randomCall(random));

@@ -4,15 +4,14 @@
  *
  * Invariants of src/wasi/change-log.ts (1) and (2) and of src/wasi/undo-journal.ts (1) and (3).
  */
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Device } from '../../src/device/device.ts';
 import type { WasiState } from '../../src/wasi/wasi-state.ts';
 import { CrashDevice, EMPTY_MEDIUM, crash } from '../store/crash-device.ts';
 import type { Medium } from '../store/crash-device.ts';
-import { treeOf } from './directory-tree.ts';
+import { scratchDirectory, treeOf } from './directory-tree.ts';
 import { APPEND, CREATE, END, EXCLUSIVE, Guest, OurHost, SET, TRUNCATE, config } from './guest.ts';
 
 const ROOT = 3;
@@ -20,7 +19,7 @@ let scratch: string;
 let runCount: number;
 
 beforeEach(() => {
-  scratch = mkdtempSync(join(tmpdir(), 'continuo-undo-'));
+  scratch = scratchDirectory('undo');
   runCount = 0;
 });
 afterEach(() => rmSync(scratch, { recursive: true, force: true }));
