@@ -7,6 +7,12 @@ import type { GuestClock } from './guest-clock.ts';
 import { fileTypeOf } from './open-file.ts';
 import type { StandardStream } from './standard-stream.ts';
 
+/**
+ * Size of every directory: what file systems show depends on them and on names that the guest does not see, and an
+ * interrupted run must not differ from one that was not. It is the size of small directories on ext4.
+ */
+const DIRECTORY_BYTES = 4096n;
+
 export function storeFilestat(memory: GuestMemory, address: number, status: BigIntStats, names: FileNames): void {
   memory.viewForWriting(address, Size.filestat).fill(0);
   memory.setBigUint64(address, status.dev);
@@ -14,7 +20,7 @@ export function storeFilestat(memory: GuestMemory, address: number, status: BigI
   memory.setUint8(address + 16, fileTypeOf(status));
   const shown = names.guestStatus(status);
   memory.setBigUint64(address + 24, shown.nlink);
-  memory.setBigUint64(address + 32, status.size);
+  memory.setBigUint64(address + 32, status.isDirectory() ? DIRECTORY_BYTES : status.size);
   memory.setBigUint64(address + 40, shown.atimeNs);
   memory.setBigUint64(address + 48, shown.mtimeNs);
   memory.setBigUint64(address + 56, status.ctimeNs);
