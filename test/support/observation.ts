@@ -51,6 +51,9 @@ export function outcomeOf(run: () => unknown, numberOf: FunctionNumber): string 
   } catch (error) {
     if (error instanceof WebAssembly.RuntimeError) return `trapped: ${error.message}`;
     if (error instanceof RangeError) return `trapped: ${error.message}`;
+    // Vectors cannot pass between the guest and JavaScript: an attempt ends the call.
+    if (error instanceof TypeError && error.message.startsWith('type incompatibility'))
+      return `threw: ${error.message}`;
     if (error instanceof HostRefusal) return `threw: ${error.message}`;
     throw error;
   }

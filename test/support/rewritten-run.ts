@@ -39,6 +39,14 @@ export class RewrittenProgram {
     }
     return variant;
   }
+
+  /** Whether each variant that was used comes out the same, byte for byte, from the same module decoded anew. */
+  isDeterministic(): boolean {
+    const again = decodeModule(this.module.bytes);
+    return [...this.#variants.values()].every(
+      ({ rewritten }) => Buffer.compare(rewriteModule(again, rewritten.options).bytes, rewritten.bytes) === 0,
+    );
+  }
 }
 
 /** How often what happened in a run: a test that compares nothing can be told from one that does. */
