@@ -169,21 +169,24 @@ export class FileDevice implements Device {
 /**
  * Makes a directory and the parents it lacks, durably: each new name is synced in the directory that holds it. Returns
  * what it made, the innermost first.
+ *
+ * One by one, because the recursive call of Node 20 never returns where the system refuses a name in a directory that is
+ * there, as in `/proc`.
  */
 export function makeDirectory(directory: string): readonly string[] {
-  const path = resolve(directory);
-  let firstMade: string | undefined;
-  try {
-    firstMade = fs.mkdirSync(path, { recursive: true });
-  } catch (error) {
-    throw storageError('make the directory', path, error);
-  }
-  if (firstMade === undefined) return [];
-  const last = dirname(firstMade);
+  const missing: string[] = [];
+  for (let next = resolve(directory); kindOfPath(next) === 'absent'; next = dirname(next)) missing.push(next);
   const made: string[] = [];
-  for (let next = path; next !== last; next = dirname(next)) {
+  for (const next of missing.toReversed()) {
+    try {
+      fs.mkdirSync(next);
+    } catch (error) {
+      // Another process may want the same directory.
+      if (systemErrorCode(error) === 'EEXIST') continue;
+      throw storageError('make the directory', next, error);
+    }
     syncDirectoryAt(dirname(next));
-    made.push(next);
+    made.unshift(next);
   }
   return made;
 }
