@@ -267,7 +267,10 @@ class RuntimeBuilder {
     this.#add(RuntimeKey.endFrame, runtimeTypes.i32x3, code);
   }
 
-  /** (reference) → its index in the table; the table doubles when it is full. */
+  /**
+   * (reference) → its index in the table. Both types of references count on from each other, so a table may be behind by
+   * more than its size: it grows by the count, which doubles it at least.
+   */
   #saveReference(key: string, type: FunctionType, table: number): void {
     const count = controlRegion.savedReferenceCount;
     const code = new ByteWriter();
@@ -278,11 +281,7 @@ class RuntimeBuilder {
       .u32(table)
       .u8(0x4f /* i32.ge_u */)
       .pair(Op.if, 0x40);
-    code.pair(Op.refNull, type.params[0]);
-    code
-      .u8(0xfc)
-      .u32(Op.tableSize - PREFIX_MISC)
-      .u32(table);
+    code.pair(Op.refNull, type.params[0]).pair(Op.localGet, 1).pair(Op.i32Const, 1).u8(Op.i32Add);
     code
       .u8(0xfc)
       .u32(Op.tableGrow - PREFIX_MISC)
