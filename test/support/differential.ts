@@ -13,7 +13,8 @@ export function compareRun(
 ): RunFigures {
   const run = new RewrittenRun(program, scenario, plan);
   const found = run.run();
-  expect(differences(plain, found), plan.name).toEqual([]);
+  const list = differences(plain, found);
+  expect(list, `${plan.name}:\n  ${list.join('\n  ')}`).toEqual([]);
   return run.figures;
 }
 
