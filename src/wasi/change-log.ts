@@ -10,7 +10,7 @@
  * (5) A checkpoint commits only when the files and directories changed before it are durable.
  *
  * With these, undoing needs no order among the effects that reached the medium: each record's effect is there or not,
- * and a look at the name and the inode number tells which.
+ * and a look at the name and the inode number tells which. Bytes find their file under an earlier name too.
  *
  * Appending to a file that the journal or a checkpoint knows the length of needs no record at all, and files that were
  * made since the last capture need none but that of their making: that is what most programs do most of the time.

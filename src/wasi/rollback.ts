@@ -8,7 +8,7 @@
  */
 import * as fs from 'node:fs';
 import type { Device } from '../device/device.ts';
-import { StorageError } from '../error/errors.ts';
+import { StorageError, UsageError } from '../error/errors.ts';
 import { systemCode } from './errno.ts';
 import { withFile } from './file-contents.ts';
 import type { HostTree, Location } from './host-tree.ts';
@@ -16,12 +16,16 @@ import { inodeOf } from './host-tree.ts';
 import type { Entry } from './path-walk.ts';
 import type { FoundRecord } from './undo-journal.ts';
 import { FoundJournal } from './undo-journal.ts';
+import type { UndoRecord } from './undo-record.ts';
 
 export class Rollback {
   readonly #tree: HostTree;
   readonly #notice: (text: string) => void;
   /** Paths of files with bytes put back that are not yet durable, and their inode numbers. */
   readonly #unsynced = new Map<string, string>();
+
+  /** Earlier places of renamed files, by inode number. */
+  readonly #places = new Map<string, Location[]>();
 
   constructor(tree: HostTree, notice: (text: string) => void) {
     this.#tree = tree;
@@ -31,7 +35,9 @@ export class Rollback {
   /** Undoes all journals from `fromGeneration` on; returns the generation that the run to come begins with. */
   undoAll(device: Device, fromGeneration: number): number {
     let nextGeneration = fromGeneration;
-    for (const journal of FoundJournal.findLive(device, fromGeneration)) {
+    const journals = FoundJournal.findLive(device, fromGeneration);
+    for (const journal of journals) for (const { record } of journal.records) this.#rememberPlace(record);
+    for (const journal of journals) {
       nextGeneration = Math.max(nextGeneration, journal.generation + 1);
       try {
         this.#undo(journal);
@@ -40,6 +46,13 @@ export class Rollback {
       }
     }
     return nextGeneration;
+  }
+
+  #rememberPlace(record: UndoRecord): void {
+    if (record.kind !== 'moved' && record.kind !== 'kept') return;
+    const places = this.#places.get(record.inode) ?? [];
+    places.push(record.kind === 'moved' ? record.from : record.at);
+    this.#places.set(record.inode, places);
   }
 
   #undo(journal: FoundJournal): void {
@@ -87,17 +100,29 @@ export class Rollback {
     }
   }
 
+  /**
+   * Changes the file that was at `at`. When the power failed, the medium may have kept what was written to a file and
+   * lost that it was renamed before: then it is still at one of its earlier places.
+   */
   #change(at: Location, inode: string, change: (hostDescriptor: number) => void): void {
+    for (const place of [at, ...(this.#places.get(inode) ?? [])]) {
+      const path = this.#tree.pathOf(place);
+      const changed = withFile(this.#tree, { path, inode }, fs.constants.O_WRONLY, (hostDescriptor) => {
+        change(hostDescriptor);
+        return true;
+      });
+      if (changed === true) {
+        this.#unsynced.set(path, inode);
+        return;
+      }
+    }
     const path = this.#tree.pathOf(at);
-    const changed = withFile(this.#tree, { path, inode }, fs.constants.O_WRONLY, (hostDescriptor) => {
-      change(hostDescriptor);
-      return true;
-    });
-    if (changed === true) this.#unsynced.set(path, inode);
-    else
-      this.#notice(
-        `${path} was removed or replaced by another program: its contents before the restart are not put back`,
-      );
+    throw new UsageError(
+      'guest-file-changed',
+      `the program had changed ${path} after the checkpoint, and it cannot be put back to its state then: another ` +
+        'program removed or replaced it; bring it back, or begin anew with --fresh',
+      { path },
+    );
   }
 
   #syncFiles(): void {

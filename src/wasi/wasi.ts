@@ -7,9 +7,8 @@
  * recorded from the first capture on, which is best made before the guest's first instruction.
  */
 import * as fs from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { basename } from 'node:path';
 import type { Device } from '../device/device.ts';
-import { UsageError } from '../error/errors.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import {
   DIRECTORY_INHERITING_RIGHTS,
@@ -19,8 +18,8 @@ import {
   Rights,
   STREAM_RIGHTS,
 } from './abi.ts';
-import type { AnchorKind } from './anchor.ts';
-import { Anchor, availableAnchorKind } from './anchor.ts';
+import type { Anchor, AnchorKind } from './anchor.ts';
+import { availableAnchorKind } from './anchor.ts';
 import { Asides } from './asides.ts';
 import type { CallContext, CallTable } from './call-context.ts';
 import { ChangeLog } from './change-log.ts';
@@ -34,6 +33,7 @@ import { FileContents } from './file-contents.ts';
 import { FileNames } from './file-names.ts';
 import { FileRegistry } from './file-registry.ts';
 import { GuestClock } from './guest-clock.ts';
+import { cannotOpen, openRoots, realPathOf } from './host-roots.ts';
 import { HostTree } from './host-tree.ts';
 import type { OpenFile } from './open-file.ts';
 import { pathCalls } from './path-calls.ts';
@@ -69,6 +69,7 @@ export class Wasi {
   readonly #asides: Asides;
   readonly #input: StandardStream | undefined;
   readonly #output: StandardOutput;
+  #closed = false;
 
   /**
    * Opens what the configuration names and, with a state, restores it.
@@ -85,7 +86,12 @@ export class Wasi {
 
     let generation = state?.generation ?? 0;
     if (state !== undefined && device !== undefined && options.relocated !== true) {
-      generation = new Rollback(this.#tree, notice).undoAll(device, generation);
+      try {
+        generation = new Rollback(this.#tree, notice).undoAll(device, generation);
+      } catch (error) {
+        this.#tree.close();
+        throw error;
+      }
     }
     if (state === undefined && device !== undefined) discardRunFiles(device);
     const journal = device === undefined ? undefined : new UndoJournal(device, generation);
@@ -106,8 +112,13 @@ export class Wasi {
       blocking,
       interruptedWaitStartMs: state?.waitStartMs ?? undefined,
     };
-    if (state === undefined) this.#openFresh(roots);
-    else this.#restore(state, options.relocated === true);
+    try {
+      if (state === undefined) this.#openFresh(roots);
+      else this.#restore(state, options.relocated === true);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
     this.imports = guarded({
       ...processCalls(this.#context),
       ...fileCalls(this.#context),
@@ -236,6 +247,8 @@ export class Wasi {
 
   /** Gives all of the host's resources back. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.endGuest();
     this.#log.close();
     this.#output.close();
@@ -252,46 +265,6 @@ function discardRunFiles(device: Device): void {
 
 const WRITING_RIGHTS = Rights.fdWrite | Rights.fdDatasync | Rights.fdAllocate | Rights.fdFilestatSetSize;
 const APPEND = 1;
-
-/** Anchors of the pre-opened directories, then of the directories that hold the files of the standard streams. */
-function openRoots(config: WasiConfig, kind: AnchorKind, fresh: boolean): (Anchor | undefined)[] {
-  const roots: (Anchor | undefined)[] = config.preopens.map(({ hostPath }) => {
-    try {
-      return Anchor.root(kind, fs.realpathSync(hostPath));
-    } catch (error) {
-      throw cannotOpen('the directory', hostPath, error);
-    }
-  });
-  for (const [index, target] of [config.stdin, config.stdout, config.stderr].entries()) {
-    if (target.kind !== 'file') {
-      roots.push(undefined);
-      continue;
-    }
-    try {
-      const path = fresh && index > 0 ? realPathOf(target.path) : fs.realpathSync(target.path);
-      roots.push(Anchor.root(kind, dirname(path)));
-    } catch (error) {
-      throw cannotOpen('the file', target.path, error);
-    }
-  }
-  return roots;
-}
-
-/** The path without links; the file itself may not exist yet. */
-function realPathOf(path: string): string {
-  if (fs.existsSync(path)) return fs.realpathSync(path);
-  const directory = fs.realpathSync(dirname(path));
-  return directory.endsWith('/') ? directory + basename(path) : `${directory}/${basename(path)}`;
-}
-
-function cannotOpen(what: string, path: string, error: unknown): UsageError {
-  return new UsageError(
-    'bad-argument',
-    `cannot open ${what} ${path} for the program: ${error instanceof Error ? error.message : String(error)}`,
-    { path },
-    error,
-  );
-}
 
 function openInput(
   source: InputSource,
