@@ -14,7 +14,7 @@ export function captureState(instance: GuestInstance, phase: Phase, host: Uint8A
   const { module, graph } = instance.rewritten;
   instance.callRuntime(RuntimeKey.saveGlobals);
   const bytes = instance.guestMemory.bytes;
-  const cells = module.globals.filter(({ type, mutable }) => mutable && !isReferenceType(type)).length;
+  const cells = numberGlobalCount(instance);
   const dropped = (segments: ReadonlySet<number>, addressOf: (k: number) => number): number[] =>
     [...segments].filter((_, k) => bytes[addressOf(k)] !== 0);
   return {
@@ -31,6 +31,7 @@ export function captureState(instance: GuestInstance, phase: Phase, host: Uint8A
 
 /** Puts a fresh instance into a captured state; its memory has the size and pages of the checkpoint already. */
 export function restoreState(instance: GuestInstance, state: MachineState): void {
+  refuseOtherShape(instance, state);
   const bytes = instance.guestMemory.bytes;
   bytes.set(state.globals, controlRegion.globals);
   instance.callRuntime(RuntimeKey.loadGlobals);
@@ -45,6 +46,32 @@ export function restoreState(instance: GuestInstance, state: MachineState): void
   restoreReferences(instance, instance.savedFuncrefs, state.savedFuncrefs);
   restoreReferences(instance, instance.savedExternrefs, state.savedExternrefs);
   restoreFrames(instance, state);
+}
+
+/** A state read from a file may be of another program, or damaged where no checksum saw it. */
+function refuseOtherShape(instance: GuestInstance, state: MachineState): void {
+  const { module, graph } = instance.rewritten;
+  const refuse = (what: string, found: number, expected: number): void => {
+    if (found === expected) return;
+    throw new CorruptionError(`the checkpoint holds ${found} ${what}; the program has ${expected}`, {
+      found,
+      expected,
+    });
+  };
+  refuse('bytes of globals', state.globals.length, numberGlobalCount(instance) * 16);
+  refuse('globals of reference type', state.referenceGlobals.length, referenceGlobals(instance).length);
+  if (state.tables !== undefined) refuse('tables', state.tables.length, module.tables.length);
+  const refuseUnknown = (dropped: readonly number[], known: ReadonlySet<number>): void => {
+    const unknown = dropped.find((segment) => !known.has(segment));
+    if (unknown === undefined) return;
+    throw new CorruptionError(`the checkpoint says that segment ${unknown} was dropped, which the program cannot do`);
+  };
+  refuseUnknown(state.droppedData, graph.dataDrops);
+  refuseUnknown(state.droppedElements, graph.elemDrops);
+}
+
+function numberGlobalCount(instance: GuestInstance): number {
+  return instance.rewritten.module.globals.filter(({ type, mutable }) => mutable && !isReferenceType(type)).length;
 }
 
 type CapturedFrames = Pick<MachineState, 'layouts' | 'frames' | 'savedFuncrefs' | 'savedExternrefs'>;
