@@ -72,17 +72,13 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
     if (flags.stats !== undefined) checkpoints.push(stats);
     if (flags.verbose) say(describeCheckpoint(stats));
   });
-  try {
-    const end = await machine.ended;
-    const exitCode = exitCodeOf(end, run, signals);
-    if (!flags.quiet) announceEnd(end, job);
-    if (flags.stats !== undefined) {
-      writeStatsFile(flags.stats, runStats({ ...run.describe(), end, exitCode, checkpoints }));
-    }
-    return exitCode;
-  } finally {
-    signals.release();
+  const end = await machine.ended;
+  const exitCode = exitCodeOf(end, run, signals);
+  if (!flags.quiet) announceEnd(end, job);
+  if (flags.stats !== undefined) {
+    writeStatsFile(flags.stats, runStats({ ...run.describe(), end, exitCode, checkpoints }));
   }
+  return exitCode;
 }
 
 function exitCodeOf(end: MachineEnd, { flags, job }: SupervisedRun, signals: SignalWatch): number {

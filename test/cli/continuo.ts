@@ -1,10 +1,9 @@
 /** Runs the built command as a process of its own, as its users do. */
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 import { assemble } from '../support/wat.ts';
@@ -19,6 +18,8 @@ export interface RunOptions {
   /** Given to its standard input, which is then closed; an open pipe with `pipe`; nothing at all otherwise. */
   readonly input?: string;
   readonly pipe?: boolean;
+  /** A descriptor to inherit as standard output, instead of a pipe. */
+  readonly stdout?: number;
   /** The Node.js that runs it; this one when there is none. */
   readonly node?: string;
 }
@@ -35,7 +36,7 @@ export interface Ended {
 /** A process that runs. */
 export class RunningCommand {
   readonly ended: Promise<Ended>;
-  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
+  readonly #child: ChildProcess;
   #stdout = '';
   #stderr = '';
 
@@ -44,15 +45,15 @@ export class RunningCommand {
     this.#child = spawn(options.node ?? process.execPath, [command, ...args], {
       cwd: options.cwd ?? root,
       env: { ...process.env, ...options.env },
-      stdio: 'pipe',
+      stdio: ['pipe', options.stdout ?? 'pipe', 'pipe'],
     });
     // A test that failed leaves nothing running.
     onTestFinished(() => void this.#child.kill('SIGKILL'));
     // A process that was killed takes no input; that it did not is no error of the test.
-    this.#child.stdin.on('error', () => {});
-    if (options.pipe !== true) this.#child.stdin.end(options.input ?? '');
-    this.#child.stdout.setEncoding('utf8').on('data', (text: string) => (this.#stdout += text));
-    this.#child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#stderr += text));
+    this.#child.stdin!.on('error', () => {});
+    if (options.pipe !== true) this.#child.stdin!.end(options.input ?? '');
+    this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => (this.#stdout += text));
+    this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.#stderr += text));
     this.ended = new Promise((settle, fail) => {
       this.#child.on('error', fail);
       this.#child.on('close', (exitCode, signal) => {
@@ -71,20 +72,19 @@ export class RunningCommand {
   }
 
   write(text: string): void {
-    this.#child.stdin.write(text);
+    this.#child.stdin!.write(text);
   }
 
   endInput(): void {
-    this.#child.stdin.end();
+    this.#child.stdin!.end();
   }
 
-  /** Waits until standard error, or output, holds a text; fails when the process ends before. */
-  async waitFor(text: string, stream: 'stdout' | 'stderr' = 'stderr'): Promise<void> {
-    const seen = (): boolean => (stream === 'stderr' ? this.#stderr : this.#stdout).includes(text);
+  /** Waits until standard error holds one of the texts; fails when the process ends before. */
+  async waitFor(...texts: string[]): Promise<void> {
     let isOver = false;
     const over = this.ended.then(() => (isOver = true));
-    while (!seen()) {
-      if (isOver) throw new Error(`the process ended without "${text}":\n${this.#stdout}${this.#stderr}`);
+    while (!texts.some((text) => this.#stderr.includes(text))) {
+      if (isOver) throw new Error(`the process ended without "${texts.join('" or "')}":\n${this.#stderr}`);
       await Promise.race([over, sleep(2)]);
     }
   }
