@@ -15,7 +15,7 @@ export class CapturableModule {
    * @throws WebAssembly.CompileError, V8's own, for bytes that it does not take; UnsupportedModuleError for features that
    * Continuo does not take.
    */
-  constructor(source: BufferSource, options: { readonly counting?: boolean } = {}) {
+  constructor(source: ArrayBuffer | ArrayBufferView, options: { readonly counting?: boolean } = {}) {
     // A copy: the embedder may change its buffer, and function bodies are read again when frames are resumed.
     const bytes = ArrayBuffer.isView(source)
       ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength).slice()

@@ -67,7 +67,7 @@ export function linkImports(module: Module, given: EmbeddedImports, wrapping: Im
       imports[from][name] = isInterruptible
         ? interruptibleCall(path, type.results, value as HostFunction, wrapping)
         : isFunctionOfInstance(value)
-          ? (value as HostFunction)
+          ? value
           : wrapping.outside(value as HostFunction);
     } else {
       imports[from][name] = value as WebAssembly.ImportValue;

@@ -149,7 +149,7 @@ export class EmbeddedInstance {
     const entered = (functionIndex: number): void => this.#enter(functionIndex);
     const instance = new WebAssembly.Instance(gate, { '': { '': entered } });
     functions.grow(1);
-    functions.set(functions.length - 1, instance.exports[''] as () => void);
+    functions.set(functions.length - 1, instance.exports['']);
   }
 
   #makeExports(imports: EmbeddedImports): EmbeddedExports {

@@ -20,7 +20,7 @@ export interface InstantiatedSource {
  * does not take.
  */
 export async function instantiate(
-  source: BufferSource | CapturableModule,
+  source: ArrayBuffer | ArrayBufferView | CapturableModule,
   imports?: EmbeddedImports,
   options: InstantiateOptions = {},
 ): Promise<InstantiatedSource> {
@@ -38,7 +38,7 @@ export async function instantiate(
 
 /** `instantiate` without a promise; takes the place of `new WebAssembly.Instance(new WebAssembly.Module(bytes), imports)`. */
 export function instantiateNow(
-  source: BufferSource | CapturableModule,
+  source: ArrayBuffer | ArrayBufferView | CapturableModule,
   imports?: EmbeddedImports,
   options: InstantiateOptions = {},
 ): InstantiatedSource {
