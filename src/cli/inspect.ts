@@ -1,6 +1,4 @@
 import { Command } from 'commander';
-import { readJobReport } from './job-report.ts';
-import { printJobReport } from './job-report-text.ts';
 import { reportError } from './messages.ts';
 
 /** `continuo inspect`: shows what a job directory holds, running or not. Reads only, and takes no lock. */
@@ -9,11 +7,14 @@ export function inspectCommand(settle: (exitCode: number) => void): Command {
     .description('show what a job directory holds, while the job runs as well')
     .argument('<job>', 'the job directory')
     .option('--json', 'as JSON');
-  return command.action((job: string) => settle(inspect(job, command.opts<{ json?: boolean }>())));
+  return command.action(async (job: string) => settle(await inspect(job, command.opts<{ json?: boolean }>())));
 }
 
-function inspect(job: string, flags: { readonly json?: boolean }): number {
+async function inspect(job: string, flags: { readonly json?: boolean }): Promise<number> {
   try {
+    // No other command needs them, and loading them takes time.
+    const { readJobReport } = await import('./job-report.ts');
+    const { printJobReport } = await import('./job-report-text.ts');
     const report = readJobReport(job);
     // Whoever reads only the beginning, as `head` does, has seen what it wanted.
     process.stdout.on('error', () => {});

@@ -1,6 +1,5 @@
 import { Command } from 'commander';
 import { Machine } from '../machine/machine.ts';
-import { readIdentity } from './job-report.ts';
 import { reportError } from './messages.ts';
 import { type RunFlags, addRunOptions, supervise } from './supervision.ts';
 
@@ -25,7 +24,9 @@ async function resume(job: string, flags: RunFlags): Promise<number> {
   }
 }
 
-function describe(job: string): { program: string; arguments: readonly string[] } {
+async function describe(job: string): Promise<{ program: string; arguments: readonly string[] }> {
+  // Only statistics need it, and loading it takes time.
+  const { readIdentity } = await import('./job-report.ts');
   const { program, arguments: args } = readIdentity(job);
   return { program, arguments: args.slice(1) };
 }

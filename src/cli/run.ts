@@ -75,7 +75,11 @@ async function run(path: string, args: readonly string[], flags: Flags): Promise
       // Without a job there is nothing that a timer could save.
       intervalMs: flags.job === undefined ? 0 : flags.interval,
     });
-    return await supervise(machine, { flags, job: flags.job, describe: () => ({ program: path, arguments: args }) });
+    return await supervise(machine, {
+      flags,
+      job: flags.job,
+      describe: () => Promise.resolve({ program: path, arguments: args }),
+    });
   } catch (error) {
     return reportError(error, path);
   }

@@ -50,7 +50,7 @@ export interface SupervisedRun {
   /** The job directory as it was typed; undefined when nothing is kept. */
   readonly job: string | undefined;
   /** The program and its arguments, for the statistics. */
-  readonly describe: () => Pick<RunRecord, 'program' | 'arguments'>;
+  readonly describe: () => Promise<Pick<RunRecord, 'program' | 'arguments'>>;
 }
 
 /** Waits for the end of a machine, tells about what happens on the way, and returns the exit code of the command. */
@@ -76,7 +76,7 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
   const exitCode = exitCodeOf(end, run, signals);
   if (!flags.quiet) announceEnd(end, job);
   if (flags.stats !== undefined) {
-    writeStatsFile(flags.stats, runStats({ ...run.describe(), end, exitCode, checkpoints }));
+    writeStatsFile(flags.stats, runStats({ ...(await run.describe()), end, exitCode, checkpoints }));
   }
   return exitCode;
 }

@@ -10,6 +10,16 @@ import { LOOPS, exits } from './guests.ts';
 /** `\0asm`, version 1, then sections as they are given. */
 const moduleOf = (...bytes: number[]): Uint8Array => Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...bytes);
 
+/** A command with one page of memory, whose `_start` has this code. */
+const commandOf = (...code: number[]): Uint8Array =>
+  moduleOf(
+    ...[1, 4, 1, 0x60, 0, 0],
+    ...[3, 2, 1, 0],
+    ...[5, 3, 1, 0, 1],
+    ...[7, 10, 1, 6, ...new TextEncoder().encode('_start'), 0, 0],
+    ...[10, code.length + 4, 1, code.length + 2, 0, ...code, 0x0b],
+  );
+
 /** A program's refusal must be this line, with exit code 2, and leave no job directory. */
 async function expectRefusedProgram(path: string, message: RegExp): Promise<void> {
   const folder = scratch();
@@ -64,9 +74,11 @@ describe('programs', () => {
       message: /the program uses types of the garbage-collection proposal \(type section, byte \d+\), which Continuo/,
     },
     {
-      name: 'exceptions',
-      module: '(module (tag $t) (memory (export "memory") 1) (func (export "_start") (throw $t)))',
-      message: /the program uses exceptions \(\w+ section, byte \d+\), which Continuo does not support\n$/,
+      // A try_table without handlers.
+      name: 'exceptions by reference',
+      module: commandOf(0x1f, 0x40, 0, 0x0b),
+      message:
+        /the program uses exceptions by reference \(exnref\) \(code section, byte \d+\), which Continuo does not/,
     },
     {
       name: 'several memories',
@@ -89,13 +101,9 @@ describe('programs', () => {
   });
 
   it('an invalid module', async () => {
-    // A function without parameters that takes one, and a result that nobody computes.
-    const code = [
-      1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 5, 3, 1, 0, 1, 7, 10, 1, 6, 0x5f, 0x73, 0x74, 0x61, 0x72, 0x74, 0, 0,
-    ];
-    const module = moduleOf(...code, 10, 6, 1, 4, 0, 0x41, 1, 0x0b);
+    // A value that nobody takes from the stack.
     await expectRefusedProgram(
-      program(scratch(), 'bad', module),
+      program(scratch(), 'bad', commandOf(0x41, 1)),
       /^continuo: \S+: the program is not a valid WebAssembly module: .+\n$/,
     );
   });
