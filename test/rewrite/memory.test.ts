@@ -229,7 +229,7 @@ describe('loads and stores', () => {
 });
 
 describe('at instantiation', () => {
-  const segmentsAt = (last: string): Uint8Array =>
+  const segmentsAt = (last: string): Uint8Array<ArrayBuffer> =>
     assemble(`(module (import "host" "base" (global $base i32)) ${busy} (memory 1)
       (data (global.get $base) "first segment")
       (data (i32.const 4) "second")

@@ -33,7 +33,7 @@ export interface Observation {
 }
 
 /** How a function that is referred to is written: by its index in the original program. */
-export type FunctionNumber = (reference: object) => string;
+export type FunctionNumber = (reference: { readonly name: string }) => string;
 
 export function describeValue(value: unknown, numberOf: FunctionNumber): string {
   if (Array.isArray(value)) return `[${value.map((entry) => describeValue(entry, numberOf)).join(', ')}]`;

@@ -2,7 +2,15 @@ import type { Limits, Module } from '../../src/wasm/module.ts';
 import { ExternalKind } from '../../src/wasm/module.ts';
 import { ValueType } from '../../src/wasm/value-type.ts';
 import { makeObservable, observed } from './observable-module.ts';
-import { type Host, type Observation, type Scenario, cellText, describeValue, outcomeOf } from './observation.ts';
+import {
+  type Call,
+  type Host,
+  type Observation,
+  type Scenario,
+  cellText,
+  describeValue,
+  outcomeOf,
+} from './observation.ts';
 
 /** Runs a scenario on plain V8: what every rewritten run must come to. */
 export function runPlain(scenario: Scenario): Observation {
@@ -10,7 +18,8 @@ export function runPlain(scenario: Scenario): Observation {
   const log: string[] = [];
   let memory: WebAssembly.Memory | undefined;
   const guestBytes = (): Uint8Array => (memory === undefined ? new Uint8Array(0) : new Uint8Array(memory.buffer));
-  const numberOf = (reference: object): string => ('name' in reference ? String(reference.name) : '?');
+  // The name of an exported function is its index (JavaScript API, 5.6).
+  const numberOf = ({ name }: { readonly name: string }): string => name;
   const host: Host = {
     log: (...values) => void log.push(values.map((value) => describeValue(value, numberOf)).join(' ')),
     read: (address, lengthBytes) => guestBytes().slice(address, address + lengthBytes),
@@ -29,7 +38,7 @@ export function runPlain(scenario: Scenario): Observation {
   }
   const { exports } = instance;
   memory ??= exports[observed.memory] as WebAssembly.Memory | undefined;
-  const start = module.startFunction === undefined ? [] : [{ name: observed.start }];
+  const start: readonly Call[] = module.startFunction === undefined ? [] : [{ name: observed.start }];
   for (const { name, args } of [...start, ...scenario.calls]) {
     const f = exports[name] as (...args: readonly unknown[]) => unknown;
     outcomes.push(outcomeOf(() => f(...(args ?? [])), numberOf));

@@ -1,6 +1,8 @@
 import { ByteWriter } from '../../src/wasm/byte-writer.ts';
 import { ValueType } from '../../src/wasm/value-type.ts';
-import { FunctionGenerator, type ProgramShape, type Signature, allTypes } from './generated-function.ts';
+import { FunctionGenerator } from './generated-function.ts';
+import { allTypes } from './instruction-samples.ts';
+import type { ProgramShape, Signature } from './leaf-generator.ts';
 import type { Host, Scenario } from './observation.ts';
 import { Random } from './random.ts';
 
