@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { assert } from '../error/errors.ts';
+import { enableBranchHints } from './compilation.ts';
 import { ControlWords } from './control-words.ts';
 import { encodeError } from './error-transport.ts';
 import { GuestRun } from './guest-run.ts';
@@ -10,6 +11,7 @@ function main(): void {
   const port = parentPort;
   assert(port !== null, 'the guest thread was started as a program');
   const data = workerData as GuestThreadData;
+  enableBranchHints();
   const post = (message: GuestMessage): void => port.postMessage(message);
   try {
     const { end, figures } = new GuestRun(data, new ControlWords(data.control), post).run();

@@ -1,9 +1,7 @@
 import { UnsupportedModuleError } from '../error/errors.ts';
-import { BIAS_BYTES, PAGE_SHIFT, PageState, controlRegion } from '../memory/layout.ts';
 import { ByteWriter } from '../wasm/byte-writer.ts';
 import { type BodyDecoder, LOCALS_MAX } from '../wasm/function-body.ts';
-import { Op, PREFIX_MISC, PREFIX_SIMD, accessBytesOf, isStore, popsOf, VARIES } from '../wasm/opcode.ts';
-import { ValueType } from '../wasm/value-type.ts';
+import { Op, accessBytesOf, isStore, popsOf, VARIES } from '../wasm/opcode.ts';
 import type { CountedLoop } from './counted-loop.ts';
 import {
   type FrameValue,
@@ -17,6 +15,8 @@ import {
 } from './frame-code.ts';
 import { ENTRY_SITE, type FunctionPlan, PositionKind, type SiteGroup } from './function-plan.ts';
 import type { ExceptionNote } from './exception-notes.ts';
+import { emitBiasedAccess, emitMark } from './access-code.ts';
+import { LocalPool, Scratch, writeLocals } from './local-pool.ts';
 import { emitStripHead } from './strip-code.ts';
 
 /** How writes to guest memory become known: by code beside each store, or by someone else (the kernel, or no one). */
@@ -52,9 +52,6 @@ for (const op of [
 const isSimpleValue = new Uint8Array(popsOf.length);
 for (const op of [Op.localGet, Op.i32Const, Op.i64Const, Op.f32Const, Op.f64Const]) isSimpleValue[op] = 1;
 
-/** Keys of scratch locals, apart from those of the operand stack by their negative height. */
-const Scratch = { pointer: -1, site: -2, address: -3, value: -4, limit: -5, iterations: -6, left: -7 } as const;
-
 /**
  * Emits instructions of a planned function with safepoints and memory access put in.
  *
@@ -71,6 +68,11 @@ const Scratch = { pointer: -1, site: -2, address: -3, value: -4, limit: -5, iter
  */
 export class FunctionEmitter {
   readonly code = new ByteWriter(4096);
+  /**
+   * Offsets of the branches to saving code: in `code` while a function is emitted, then from the start of its body. Engines
+   * that take branch hints keep what they need for the cold side off the hot one.
+   */
+  readonly unlikelyBranches: number[] = [];
   protected readonly plan: FunctionPlan;
   protected readonly body: BodyDecoder;
   protected readonly target: CodeTarget;
@@ -83,9 +85,7 @@ export class FunctionEmitter {
   /** Label index of each group's block, −1 where it has none. */
   #groupLabel = new Int32Array(0);
   readonly #openGroups: number[] = [];
-  #localCount = 0;
-  readonly #extraTypes: number[] = [];
-  readonly #extraLocals = new Map<number, number>();
+  readonly #locals = new LocalPool();
   #rawStart = 0;
   #rawEnd = 0;
   /** The loop whose strip is being emitted, if any: its bound is replaced, its streams' stores are marked already. */
@@ -109,9 +109,8 @@ export class FunctionEmitter {
 
   protected begin(): void {
     this.code.clear();
-    this.#extraTypes.length = 0;
-    this.#extraLocals.clear();
-    this.#localCount = this.body.localCount + this.plan.exceptions.localTypes.length;
+    this.unlikelyBranches.length = 0;
+    this.#locals.reset(this.body.localCount + this.plan.exceptions.localTypes.length);
     this.depth = 1;
     this.labelAt[0] = 0;
     this.#rawStart = this.#rawEnd = 0;
@@ -147,42 +146,26 @@ export class FunctionEmitter {
   /** Writes the declarations of the locals from index `parameterCount` on, then the code. */
   protected finish(out: ByteWriter, parameterCount: number): void {
     const { functionIndex, localCount, start } = this.body;
-    if (localCount + this.#extraTypes.length > LOCALS_MAX) {
+    if (localCount + this.#locals.types.length > LOCALS_MAX) {
       throw new UnsupportedModuleError(`${localCount} locals in function ${functionIndex}`, 'code', start[0]);
     }
+    const startBytes = out.length;
     const types: number[] = [];
     for (let k = parameterCount; k < this.body.localCount; k++) types.push(this.body.localTypes[k]);
-    types.push(...this.plan.exceptions.localTypes, ...this.#extraTypes);
-    let runs = 0;
-    for (let k = 0; k < types.length; k++) if (k === 0 || types[k] !== types[k - 1]) runs++;
-    out.u32(runs);
-    for (let k = 0; k < types.length;) {
-      let end = k + 1;
-      while (end < types.length && types[end] === types[k]) end++;
-      out.u32(end - k).u8(types[k]);
-      k = end;
-    }
+    types.push(...this.plan.exceptions.localTypes, ...this.#locals.types);
+    writeLocals(out, types);
+    const headBytes = out.length - startBytes;
+    for (let k = 0; k < this.unlikelyBranches.length; k++) this.unlikelyBranches[k] += headBytes;
     out.raw(this.code.view());
   }
 
   /** The local that keeps the operand of a height (1 is the bottom) and type. */
   protected stackLocal(height: number, type: number): number {
-    return this.#extraLocal(height, type);
+    return this.#locals.local(height, type);
   }
 
   protected scratchPointer(): number {
-    return this.#extraLocal(Scratch.pointer, ValueType.i32);
-  }
-
-  #extraLocal(height: number, type: number): number {
-    const key = height * 256 + type;
-    let local = this.#extraLocals.get(key);
-    if (local === undefined) {
-      local = this.#localCount + this.#extraTypes.length;
-      this.#extraTypes.push(type);
-      this.#extraLocals.set(key, local);
-    }
-    return local;
+    return this.#locals.local(Scratch.pointer);
   }
 
   protected emitRows(from: number, to: number): void {
@@ -198,7 +181,7 @@ export class FunctionEmitter {
       }
       if (i === this.#strip?.boundRow) {
         this.#flushRaw();
-        this.code.u8(Op.localGet).u32(this.#extraLocal(Scratch.limit, ValueType.i32));
+        this.code.u8(Op.localGet).u32(this.#locals.local(Scratch.limit));
         continue;
       }
       if (plain[op] === 1) {
@@ -265,7 +248,7 @@ export class FunctionEmitter {
       case Op.br:
       case Op.brIf:
         if (this.#strip?.boundRow === -1 && this.#strip.branchRow === i) {
-          code.u8(Op.localGet).u32(this.#extraLocal(Scratch.limit, ValueType.i32)).u8(Op.i32Ne);
+          code.u8(Op.localGet).u32(this.#locals.local(Scratch.limit)).u8(Op.i32Ne);
         }
         code.u8(op).u32(this.branchDepth(i, body.immediate[i]));
         return;
@@ -394,11 +377,12 @@ export class FunctionEmitter {
     }
     if (group.kind === 'call') emitUnwindingTest(code);
     else emitPoll(code, this.target.counting);
+    this.unlikelyBranches.push(code.length);
     code.u8(Op.brIf).u32(this.depth - 1 - this.#groupLabel[groupIndex]);
   }
 
   #siteLocal(): number {
-    return this.#extraLocal(Scratch.site, ValueType.i32);
+    return this.#locals.local(Scratch.site);
   }
 
   /** What follows a call: its results are kept first, since the saving code of a polled call needs them. */
@@ -448,12 +432,11 @@ export class FunctionEmitter {
     code.pair(Op.loop, 0x40);
     this.depth++;
     this.#pollLoop(row);
-    const local = (key: number): number => this.#extraLocal(key, ValueType.i32);
     const locals = {
-      limit: local(Scratch.limit),
-      iterations: local(Scratch.iterations),
-      address: local(Scratch.address),
-      left: local(Scratch.left),
+      limit: this.#locals.local(Scratch.limit),
+      iterations: this.#locals.local(Scratch.iterations),
+      address: this.#locals.local(Scratch.address),
+      left: this.#locals.local(Scratch.left),
     };
     const value = boundRow >= 0 && body.op[boundRow] === Op.i32Const ? body.constant(boundRow) : undefined;
     emitStripHead(code, loop, locals, this.target.tracking === 'software', emitBound, { value });
@@ -481,59 +464,27 @@ export class FunctionEmitter {
     );
   }
 
-  /**
-   * A load or store: guest address 0 lies at the bias, which is added to the immediate offset. An offset that would
-   * pass 2³² − 1 is clamped there, where no memory of ours reaches: such an access always traps, as the guest's would.
-   */
   #emitAccess(i: number, op: number): void {
     if (this.#needsMark(i)) {
       const { body, code } = this;
       const node = body.stack[i];
-      const value = this.#extraLocal(Scratch.value, body.nodeType[node]);
-      const address = this.#extraLocal(Scratch.address, ValueType.i32);
+      const value = this.#locals.local(Scratch.value, body.nodeType[node]);
+      const address = this.#locals.local(Scratch.address);
       code.u8(Op.localSet).u32(value).u8(Op.localTee).u32(address);
-      this.#emitMark(body.immediate[i], accessBytesOf[op]);
+      emitMark(code, body.immediate[i], accessBytesOf[op]);
       code.u8(Op.localGet).u32(address).u8(Op.localGet).u32(value);
     }
-    this.#emitBiasedAccess(i, op);
+    emitBiasedAccess(this.code, this.body, i);
   }
 
   /** Rows `i` (a local or constant) and `i + 1` (the store of it): the mark goes before the value. */
   #emitTrackedStoreOfSimpleValue(i: number): void {
     const { body, code } = this;
-    const address = this.#extraLocal(Scratch.address, ValueType.i32);
+    const address = this.#locals.local(Scratch.address);
     code.u8(Op.localTee).u32(address);
-    this.#emitMark(body.immediate[i + 1], accessBytesOf[body.op[i + 1]]);
+    emitMark(code, body.immediate[i + 1], accessBytesOf[body.op[i + 1]]);
     code.u8(Op.localGet).u32(address);
     this.#raw(i);
-    this.#emitBiasedAccess(i + 1, body.op[i + 1]);
-  }
-
-  /**
-   * Marks the page of a store's first byte dirty; the address is on the stack. A store that spills into the next page
-   * is found by the tracker, which compares the first 16 bytes behind each dirty page: so a store within 16 bytes of the
-   * address may be marked by the address alone, without its offset.
-   */
-  #emitMark(offset: number, accessBytes: number): void {
-    const { code } = this;
-    if (offset + accessBytes > MARK_REACH_BYTES)
-      code
-        .u8(Op.i32Const)
-        .s32(offset | 0)
-        .u8(Op.i32Add);
-    code.pair(Op.i32Const, PAGE_SHIFT).u8(Op.i32ShrU);
-    code.pair(Op.i32Const, PageState.dirty).pair(Op.i32Store8, 0).u32(controlRegion.pageStates);
-  }
-
-  #emitBiasedAccess(i: number, op: number): void {
-    const { body, code } = this;
-    const offset = Math.min(body.immediate[i] + BIAS_BYTES, 0xffffffff);
-    if (op < PREFIX_MISC) code.u8(op);
-    else code.u8(0xfd).u32(op - PREFIX_SIMD);
-    code.u32(body.immediate2[i]).u32(offset);
-    if (op >= PREFIX_SIMD + 0x54 && op <= PREFIX_SIMD + 0x5b) code.u8(body.module.bytes[body.end[i] - 1]);
+    emitBiasedAccess(code, body, i + 1);
   }
 }
-
-/** How far behind a dirty page's end the tracker looks for stores that spilled over. */
-export const MARK_REACH_BYTES = 16;

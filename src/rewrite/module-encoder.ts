@@ -4,6 +4,7 @@ import { ByteWriter } from '../wasm/byte-writer.ts';
 import { ExternalKind, type Module, type Section, SectionId } from '../wasm/module.ts';
 import { Op } from '../wasm/opcode.ts';
 import { type FunctionType, ValueType, sameTypes } from '../wasm/value-type.ts';
+import type { BranchHints } from './branch-hints.ts';
 import {
   FunctionsExport,
   InsideExport,
@@ -88,7 +89,7 @@ export interface Additions {
   readonly functionIndex: (original: number) => number;
   /** The function that a reference to it names. */
   readonly referenceIndex: (original: number) => number;
-  /** Whether a global tells that the instance's own code runs. */
+  /** Whether a global of ours stands behind the guest's; see `door-code.ts`. */
   readonly insideGlobal: boolean;
 }
 
@@ -108,7 +109,7 @@ export class ModuleEncoder {
     this.#additions = additions;
   }
 
-  encode(out: ByteWriter, code: ByteWriter): void {
+  encode(out: ByteWriter, code: ByteWriter, hints: BranchHints): void {
     writeHeader(out);
     this.#additions.types.encode(out);
     this.#imports(out);
@@ -119,6 +120,7 @@ export class ModuleEncoder {
     this.#exports(out);
     this.#elements(out);
     this.#dataCount(out);
+    hints.encode(out);
     writeSection(out, SectionId.code, code);
     this.#data(out);
     this.#names(out);

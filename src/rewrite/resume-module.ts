@@ -2,6 +2,7 @@ import { ByteWriter } from '../wasm/byte-writer.ts';
 import { ExternalKind, SectionId, functionType } from '../wasm/module.ts';
 import { Op } from '../wasm/opcode.ts';
 import { ValueType } from '../wasm/value-type.ts';
+import { BranchHints } from './branch-hints.ts';
 import { type FrameValue, emitBeginFrame, emitLoadFrame, emitMovePointer, emitSaveValues } from './frame-code.ts';
 import { type CodeTarget, FunctionEmitter } from './function-emitter.ts';
 import { FRAME_HEADER_BYTES, type FrameLayout, type FunctionPlan, PositionKind } from './function-plan.ts';
@@ -58,6 +59,12 @@ export interface ResumeModule {
 
 export const ResumeTableImport = 'resume table';
 export const ResumeFunctionName = 'continuo:resume ';
+
+interface ResumeBody {
+  readonly typeIndex: number;
+  readonly body: Uint8Array;
+  readonly unlikelyBranches: readonly number[];
+}
 
 /** Makes side modules and gives out slots of the table of resume functions. */
 export class ResumeModuleBuilder {
@@ -121,18 +128,13 @@ export class ResumeModuleBuilder {
       table: (type) => tableCount + 1 + (type === ValueType.funcref ? 0 : 1),
     };
     const emitter = new ResumeEmitter(this.#plan, target, types, want, tableCount);
-    const bodies: { typeIndex: number; body: Uint8Array }[] = [];
+    const bodies: ResumeBody[] = [];
     // `wanted` grows while bodies are made: their back edges ask for loop heads.
     for (let k = 0; k < wanted.length; k++) bodies.push(this.#resumeFunction(wanted[k], emitter, types, target));
     return { bytes: this.#encode(types, functions, bodies, wanted, firstSlot), functions, positions: wanted };
   }
 
-  #resumeFunction(
-    position: Position,
-    emitter: ResumeEmitter,
-    types: TypeSection,
-    target: CodeTarget,
-  ): { typeIndex: number; body: Uint8Array } {
+  #resumeFunction(position: Position, emitter: ResumeEmitter, types: TypeSection, target: CodeTarget): ResumeBody {
     const { module } = this.#rewritten;
     const { params, results } = functionType(module, position.functionIndex);
     const typeIndex = types.indexOf({ params: new Uint8Array(0), results });
@@ -143,7 +145,8 @@ export class ResumeModuleBuilder {
       if (this.#plan.body.functionIndex !== position.functionIndex) this.#plan.plan(position.functionIndex);
       emitter.emitResumeFunction(out, position);
     }
-    return { typeIndex, body: out.toBytes() };
+    const unlikelyBranches = position.position === 0 ? [] : [...emitter.unlikelyBranches];
+    return { typeIndex, body: out.toBytes(), unlikelyBranches };
   }
 
   /** The resume function of an interrupted host call: the call with the same arguments. */
@@ -160,7 +163,7 @@ export class ResumeModuleBuilder {
   #encode(
     types: TypeSection,
     functions: readonly number[],
-    bodies: readonly { typeIndex: number; body: Uint8Array }[],
+    bodies: readonly ResumeBody[],
     positions: readonly Position[],
     firstSlot: number,
   ): Uint8Array<ArrayBuffer> {
@@ -181,6 +184,9 @@ export class ResumeModuleBuilder {
     elements.u32(3).u8(0).u32(functions.length);
     for (let k = 0; k < functions.length; k++) elements.u32(k);
     writeSection(out, SectionId.element, elements);
+    const hints = new BranchHints();
+    bodies.forEach(({ unlikelyBranches }, k) => hints.add(functions.length + k, unlikelyBranches));
+    hints.encode(out);
     const code = new ByteWriter(4096).u32(bodies.length);
     for (const { body } of bodies) code.u32(body.length).raw(body);
     writeSection(out, SectionId.code, code);

@@ -9,6 +9,7 @@ import { type DoorContext, enterKey, functionsBehindDoors, makeDoors } from './d
 import { emitBeginFrame, emitEndFrame, emitSaveValues, emitUnwindingTest, emitZeros } from './frame-code.ts';
 import { type CodeTarget, FunctionEmitter, type StoreTracking } from './function-emitter.ts';
 import { ENTRY_SITE, FunctionPlan, PositionKind } from './function-plan.ts';
+import { BranchHints } from './branch-hints.ts';
 import { type Additions, ModuleEncoder, TypeSection } from './module-encoder.ts';
 import { RuntimeKey, makeRuntimeFunctions, runtimeKey, runtimeTypes } from './runtime-functions.ts';
 
@@ -133,15 +134,17 @@ function encodeRewritten(
   const body = new ByteWriter(4096);
   const plan = new FunctionPlan(module, graph);
   const emitter = new FunctionEmitter(plan, target);
+  const hints = new BranchHints();
   for (let f = firstDefined; f < module.functionTypes.length; f++) {
     plan.plan(f);
     body.clear();
     emitter.emitFunction(body);
     code.u32(body.length).raw(body.view());
+    hints.add(f, emitter.unlikelyBranches);
   }
   for (const { body: bytes } of additions.functions) code.u32(bytes.length).raw(bytes);
   const out = new ByteWriter(module.bytes.length + code.length);
-  new ModuleEncoder(module, additions).encode(out, code);
+  new ModuleEncoder(module, additions).encode(out, code, hints);
   return out.toBytes();
 }
 
