@@ -26,7 +26,12 @@ const seed = Number(options.seed);
 const results = [];
 try {
   for (const program of rest.length > 0 ? rest.map(programNamed) : programs) {
-    const result = await measure(program);
+    const result = await measure(program).catch((error) => ({
+      name: program.name,
+      title: program.title,
+      identical: false,
+      failure: error.message,
+    }));
     results.push(result);
     console.log(`${program.name}: ${line(result)}`);
   }
@@ -38,7 +43,9 @@ for (const ratio of ['ratio', 'wholeRatio']) {
   const ratios = results.filter((result) => result[ratio] !== undefined).map((result) => result[ratio]);
   if (ratios.length > 0) means[ratio] = geometricMean(ratios);
 }
-console.log(`geometric means: guest ${means.ratio?.toFixed(3)}, whole runs ${means.wholeRatio?.toFixed(3)}`);
+if (means.ratio !== undefined) {
+  console.log(`geometric means: guest ${means.ratio.toFixed(3)}, whole runs ${means.wholeRatio.toFixed(3)}`);
+}
 if (options.json) {
   const { rounds, job, interval } = options;
   writeResult(options.json, {
@@ -68,42 +75,57 @@ async function measure(program) {
     return { ...result, unavailable: error.message };
   }
   const rounds = [];
-  const different = new Set();
-  for (let round = 0; round < Number(options.rounds); round++) {
-    // Plain Node's best is the baseline: it starts in the baseline compiler, which is better for some, or without it.
-    const turns = [() => job.plain(), () => job.plain(['--no-liftoff']), () => job.continuo(options.interval)];
-    const order = [0, 1, 2].map((turn) => (turn + round) % 3);
-    const runs = [];
-    for (const turn of order) runs[turn] = await turns[turn]();
-    const [plain, optimised, ours] = runs;
-    if (ours.stats === undefined || ours.exitCode !== plain.exitCode) {
-      return { ...result, identical: false, failure: `exit code ${ours.exitCode}: ${ours.stderr.trim()}` };
-    }
-    for (const name of differences(plain.left, ours.left)) different.add(name);
-    rounds.push(roundFigures(plain, optimised, ours));
+  for (let round = 0; round < Number(options.rounds); round++) rounds.push(await runRound(job, round));
+  return { ...result, ...ratios(rounds), ...(await runKilled(job)), rounds };
+}
+
+/** One run of each kind, the first kind another one in each round. */
+async function runRound(job, round) {
+  // Plain Node's best is the baseline: it starts in the baseline compiler, which is better for some, or without it.
+  const turns = [() => job.plain(), () => job.plain(['--no-liftoff']), () => job.continuo(options.interval)];
+  const runs = [];
+  for (let turn = 0; turn < turns.length; turn++) {
+    const kind = (turn + round) % turns.length;
+    runs[kind] = await turns[kind]();
   }
-  const startMs = median(rounds.map(({ wholeMs, guestMs }) => wholeMs - guestMs));
-  const lifeMs = startMs + Math.max(1500, median(rounds.map(({ guestMs }) => guestMs)) / 3);
-  const draw = randomNumbers(seed);
-  const killed = await job.killed('200ms', { draw, lifeMs, killsMax: Number(options.kills) });
-  const plain = await job.plain();
-  for (const name of differences(plain.left, killed.left)) different.add(`${name} after kills`);
-  const best = ({ plainGuestMs, optimisedGuestMs }) => Math.min(plainGuestMs, optimisedGuestMs);
-  const bestWhole = ({ plainWholeMs, optimisedWholeMs }) => Math.min(plainWholeMs, optimisedWholeMs);
+  const [plain, optimised, ours] = runs;
+  mustEqual(plain, ours, 'an uninterrupted run');
+  return roundFigures(plain, optimised, ours);
+}
+
+function ratios(rounds) {
+  if (rounds.length === 0) return {};
   return {
-    ...result,
-    ratio: median(rounds.map((round) => round.guestMs / best(round))),
-    wholeRatio: median(rounds.map((round) => round.wholeMs / bestWhole(round))),
+    ratio: median(rounds.map((round) => round.guestMs / Math.min(round.plainGuestMs, round.optimisedGuestMs))),
+    wholeRatio: median(rounds.map((round) => round.wholeMs / Math.min(round.plainWholeMs, round.optimisedWholeMs))),
+  };
+}
+
+/** Kills at random instants: so early that the first run is never done, so late that the next ones get on. */
+async function runKilled(job) {
+  const plain = await job.plain();
+  const whole = await job.continuo('200ms');
+  mustEqual(plain, whole, 'a run with a checkpoint each 200 ms');
+  const startMs = whole.wallMs - whole.stats.guestMs;
+  const lifeMs = Math.min(0.85 * whole.wallMs, startMs + Math.max(1500, whole.stats.guestMs / 3));
+  const killed = await job.killed('200ms', { draw: randomNumbers(seed), lifeMs, killsMax: Number(options.kills) });
+  mustEqual(plain, killed, `the run after ${killed.kills} kills`);
+  return {
     kills: killed.kills,
     killsBeforeTheJob: killed.early,
-    identical: different.size === 0,
-    ...(different.size === 0 ? {} : { different: [...different] }),
-    ...(killed.exitCode === plain.exitCode
-      ? {}
-      : { failure: `after kills: exit code ${killed.exitCode}: ${killed.stderr.trim()}` }),
+    identical: true,
     left: Object.keys(plain.left).length,
-    rounds,
   };
+}
+
+function mustEqual(plain, ours, which) {
+  const different = differences(plain.left, ours.left);
+  if (ours.exitCode !== plain.exitCode) {
+    throw new Error(
+      `${which} ended with ${ours.exitCode} and plain Node with ${plain.exitCode}: ${ours.stderr.trim()}`,
+    );
+  }
+  if (different.length > 0) throw new Error(`${which} left other bytes: ${different.join(', ')}`);
 }
 
 function roundFigures(plain, optimised, { wallMs, stats }) {
@@ -129,10 +151,12 @@ function lastError(stderr) {
 function line(result) {
   if (result.unavailable) return `not available: ${result.unavailable}`;
   if (result.refused) return `refused: ${result.refused}`;
-  const head = `${(result.bytes / 1e6).toFixed(1)} MB, ${result.functions} functions, rewritten in ${(result.rewriteMs / 1000).toFixed(2)} s with ${result.peakMemoryMb.toFixed(0)} MB, code × ${result.codeGrowth.toFixed(2)}`;
-  if (result.rounds === undefined) return `${head}; FAILED: ${result.failure}`;
-  const seconds = (name) => (median(result.rounds.map((round) => round[name])) / 1000).toFixed(2);
-  const times = `guest ${seconds('guestMs')} s, plain ${seconds('plainGuestMs')} s, without Liftoff ${seconds('optimisedGuestMs')} s, ratio ${result.ratio.toFixed(3)}; whole ${seconds('wholeMs')} s, plain ${seconds('plainWholeMs')} s`;
-  const end = result.identical ? 'identical' : `DIFFERENT: ${result.different.join(', ')}`;
-  return `${head}; ${times}; ${result.kills} kills (seed ${seed}), ${end}${result.failure ? `; FAILED ${result.failure}` : ''}`;
+  if (result.failure) return `FAILED (seed ${seed}): ${result.failure}`;
+  const { bytes, functions, rewriteMs, peakMemoryMb, codeGrowth, rounds, kills } = result;
+  const rewritten = `${(bytes / 1e6).toFixed(1)} MB, ${functions} functions, rewritten in ${(rewriteMs / 1000).toFixed(2)} s with ${peakMemoryMb.toFixed(0)} MB, code × ${codeGrowth.toFixed(2)}`;
+  const survived = `identical after ${kills} kills (seed ${seed})`;
+  if (rounds.length === 0) return `${rewritten}; ${survived}`;
+  const seconds = (name) => (median(rounds.map((round) => round[name])) / 1000).toFixed(2);
+  const guest = `guest ${seconds('guestMs')} s, plain ${seconds('plainGuestMs')} s, without Liftoff ${seconds('optimisedGuestMs')} s, ratio ${result.ratio.toFixed(3)}`;
+  return `${rewritten}; ${guest}; whole ${seconds('wholeMs')} s, plain ${seconds('plainWholeMs')} s; ${survived}`;
 }
