@@ -89,7 +89,7 @@ export interface Additions {
   readonly functionIndex: (original: number) => number;
   /** The function that a reference to it names. */
   readonly referenceIndex: (original: number) => number;
-  /** Whether a global of ours stands behind the guest's; see `door-code.ts`. */
+  /** Whether a global tells that the instance's own code runs. */
   readonly insideGlobal: boolean;
 }
 
