@@ -2,6 +2,7 @@ import { UsageError } from '../error/errors.ts';
 import { ExternalKind, type Module, functionType } from '../wasm/module.ts';
 import { ValueType } from '../wasm/value-type.ts';
 import { EmbeddedMemory, checkMemoryLimits } from './embedded-memory.ts';
+import { type Crossing, bridgeTo, isExportedFunction } from './function-bridge.ts';
 
 /** Returned by an interruptible host function that has done nothing yet: it is called again when the guest goes on. */
 export const Interrupted: unique symbol = Symbol('continuo interrupted');
@@ -25,6 +26,7 @@ type HostFunction = (...args: readonly unknown[]) => unknown;
 export interface ImportWrapping {
   /** Names as `module.name`. */
   readonly interruptible: readonly string[];
+  readonly crossing: Crossing;
   /** Makes of a host function what the guest calls. */
   outside(call: HostFunction): HostFunction;
   /** Begins the unwinding of the guest whose call was interrupted. */
@@ -68,7 +70,9 @@ export function linkImports(module: Module, given: EmbeddedImports, wrapping: Im
         ? interruptibleCall(path, type.results, value as HostFunction, wrapping)
         : isFunctionOfInstance(value)
           ? value
-          : wrapping.outside(value as HostFunction);
+          : isExportedFunction(value)
+            ? bridgeTo(value, type, { module: from, name, index: k }, wrapping.crossing)
+            : wrapping.outside(value as HostFunction);
     } else {
       imports[from][name] = value as WebAssembly.ImportValue;
     }

@@ -106,6 +106,10 @@ export class EmbeddedInstance {
     this.#options = options;
     const linked = linkImports(rewritten.module, imports, {
       interruptible: options.interruptible ?? [],
+      crossing: {
+        leave: () => void EmbeddedInstance.#switchTo(undefined),
+        enter: () => void EmbeddedInstance.#switchTo(this),
+      },
       outside: (call) => EmbeddedInstance.#outside(call),
       interrupt: (name) => this.#interrupt(name),
     });

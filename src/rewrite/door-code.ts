@@ -34,7 +34,7 @@ import { runtimeTypes } from './runtime-functions.ts';
  * Functions that cannot be captured need no door.
  */
 export interface DoorContext extends ReferenceStore {
-  /** Global that holds the address of a word that is 1 while the instance's own code runs, 0 while any other does. */
+  /** Global of the rewritten module that is 1 while its own code runs, 0 while the host or another instance does. */
   readonly insideGlobal: number;
   readonly functionsTable: number;
   /** Entry of that table which holds the host's function (original function index). */
@@ -76,7 +76,7 @@ export function doorBody(
   const pointer = params.length;
   const code = new ByteWriter();
   code.u32(1).u32(1).u8(ValueType.i32);
-  code.u8(Op.globalGet).u32(context.insideGlobal).pair(Op.i32Load, 2).u8(0).pair(Op.if, 0x40);
+  code.u8(Op.globalGet).u32(context.insideGlobal).pair(Op.if, 0x40);
   for (let k = 0; k < params.length; k++) code.u8(Op.localGet).u32(k);
   code.u8(Op.returnCall).u32(index).u8(Op.end);
   emitCells(code, pointer);

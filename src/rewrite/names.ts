@@ -3,7 +3,7 @@ export const ImportModule = 'continuo';
 export const MemoryImport = 'memory';
 /** Table of all functions: those of the original program by their index, then ours. */
 export const FunctionsExport = 'continuo:functions';
-/** Mutable i32 global: address of the word that tells whether the instance's own code runs. Only in modules with doors. */
+/** Mutable i32 global: 1 while the instance's own code runs. Only in modules with doors. */
 export const InsideExport = 'continuo:inside';
 export const SavedFuncrefsExport = 'continuo:saved funcrefs';
 export const SavedExternrefsExport = 'continuo:saved externrefs';

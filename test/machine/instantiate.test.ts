@@ -428,6 +428,31 @@ describe('several instances', () => {
     expect(call(first.instance, 'through', 8, 2)).toBe(1021);
   });
 
+  it('call functions of plain instances, bits kept, which call back', () => {
+    const helper = plain(
+      assemble(`(module (import "a" "fib" (func $fib (param i32) (result i32)))
+        (func (export "swap") (param v128 f32) (result f32 v128) (local.get 1) (local.get 0))
+        (func (export "back") (param i32) (result i32) (i32.add (i32.const 1) (call $fib (local.get 0)))))`),
+      { a: { fib: (n: number) => call(user.instance, 'fib', n) } },
+    );
+    const wasm = assemble(`(module (import "h" "swap" (func $swap (param v128 f32) (result f32 v128)))
+      (import "h" "back" (func $back (param i32) (result i32))) ${busy}
+      (func (export "fib") (param i32) (result i32) (call $fib (local.get 0)))
+      (func (export "run") (result i64 i32 i32 i32) (local $v v128) (local $f f32)
+        (call $swap (v128.const i64x2 0x7ff4000000000001 9) (f32.reinterpret_i32 (i32.const 0x7fa12345)))
+        (local.set $v) (local.set $f)
+        (drop (call $fib (i32.const 5)))
+        (i64x2.extract_lane 0 (local.get $v)) (i32.reinterpret_f32 (local.get $f)) (call $back (i32.const 9)) (call $fib (i32.const 8))))`);
+    const user: ReturnType<typeof counted> = counted(wasm, { h: helper.exports });
+    expect(call(user.instance, 'run')).toEqual([0x7ff4000000000001n, 0x7fa12345, 35, 21]);
+    expect(user.figures.captures).toBeGreaterThan(30);
+    const other = assemble('(module (import "h" "f" (func)) (import "h" "back" (func (result i32))))');
+    const imports = { h: { f: () => undefined, back: helper.exports.back as () => void } };
+    const expected = thrownBy(() => plain(other, imports));
+    expect(expected).toMatch(/^LinkError/);
+    expect(thrownBy(() => instantiateNow(other, imports))).toBe(expected);
+  });
+
   it('share a memory and a global', () => {
     const a = assemble(`(module (memory (export "m") 1 4) (global (export "g") (mut i32) (i32.const 1)) ${busy}
       (func (export "work") (result i32) (i32.store (i32.const 8) (call $fib (i32.const 9))) (global.set 0 (i32.const 7)) (i32.load (i32.const 8))))`);
