@@ -1,0 +1,137 @@
+/**
+ * Writes the figures of README.md from the results of the benchmarks (`bench/results/*.json`), between the markers
+ * `<!-- figures: NAME -->` and `<!-- end -->`. What has not been measured says so.
+ *
+ *   node scripts/readme-figures.mjs [--check]     (--check changes nothing, and fails when README.md is out of date)
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+const NOT_MEASURED = 'Not measured yet.';
+
+const ratio = (value) => `${value.toFixed(2)} ×`;
+const seconds = (ms) => `${(ms / 1000).toFixed(2)} s`;
+const milliseconds = (ms) => `${ms.toFixed(ms < 1 ? 3 : 2)} ms`;
+const megabytes = (bytes) => (bytes < 100_000 ? `${(bytes / 1000).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+
+/** A table as the formatter lays it out: cells as wide as their column, numbers to the right. */
+function table(head, rows) {
+  const isNumeric = head.map((_, column) => rows.every((row) => /^(\d[\d.]*( \S+)?|—)$/.test(row[column])));
+  const widths = head.map((cell, column) => Math.max(3, cell.length, ...rows.map((row) => row[column].length)));
+  const line = (cells) => {
+    const padded = cells.map((cell, c) => (isNumeric[c] ? cell.padStart(widths[c]) : cell.padEnd(widths[c])));
+    return `| ${padded.join(' | ')} |`;
+  };
+  const rule = widths.map((width, c) => (isNumeric[c] ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width)));
+  return [line(head), `| ${rule.join(' | ')} |`, ...rows.map(line)].join('\n');
+}
+
+/** Where and when a result was measured. */
+function measuredOn({ date, node, platform, processor, cores, rounds }) {
+  return `Measured ${date} with Node ${node} on ${platform}, ${cores} × ${processor}, medians of ${rounds} rounds.`;
+}
+
+/** Each of the figures from its result file, which the benchmark of the same name writes. */
+const figures = {
+  'run-time': (result) => {
+    const { geometricMean, worst } = result.summary['safepoints and tracking'];
+    const rows = result.kernels.map(({ name, plainMs, ratios, codeGrowth }) => [
+      name,
+      milliseconds(plainMs),
+      ratio(ratios.safepoints),
+      ratio(ratios['safepoints and tracking']),
+      ratio(codeGrowth),
+    ]);
+    return [
+      `Geometric mean ${ratio(geometricMean)}, worst ${ratio(worst)}, with capture and tracking.`,
+      table(['kernel', 'plain', 'with capture', 'with capture and tracking', 'module'], rows),
+      measuredOn(result),
+    ];
+  },
+  'long-programs': (result) => {
+    const rows = result.programs.map((program) => [
+      `${program.name} ${program.arguments.join(' ')}`,
+      seconds(program.plainMs),
+      seconds(program.ms),
+      ratio(program.ratio),
+      String(median(program.rounds.map(({ checkpoints }) => checkpoints))),
+      milliseconds(median(program.rounds.map(({ medianPauseMs }) => medianPauseMs))),
+    ]);
+    return [
+      `Geometric mean ${ratio(result.geometricMean)}.`,
+      table(['program', 'plain Node', 'Continuo', 'ratio', 'checkpoints', 'median pause'], rows),
+      measuredOn(result),
+    ];
+  },
+  pause: (result) => {
+    const rows = result.points.map((point) => [
+      String(point.dirtyPages),
+      milliseconds(point.pauseMs),
+      milliseconds(point.pauseWithoutSyncMs),
+      milliseconds(point.copyMs),
+      milliseconds(point.sequentialWriteMs),
+      ratio(point.bytesRatio),
+    ]);
+    const head = ['dirty pages', 'pause', 'without the sync', 'copy in memory', 'one write and sync', 'bytes written'];
+    return [table(head, rows), measuredOn(result)];
+  },
+  rewriting: (result) => {
+    const bytes = result.modules.reduce((sum, module) => sum + module.bytes, 0);
+    const ms = result.modules.reduce((sum, module) => sum + module.ms, 0);
+    const largest = result.modules.reduce((a, b) => (a.bytes > b.bytes ? a : b));
+    return [
+      `${result.modules.length} modules, ${megabytes(bytes)} together: ${(bytes / 1000 / ms).toFixed(1)} MB/s; the ` +
+        `largest of them, ${largest.name} of ${megabytes(largest.bytes)}, ${largest.megabytesPerSecond.toFixed(1)} MB/s. ` +
+        `Code grows by ${ratio(result.codeGrowth)} (geometric mean).`,
+      measuredOn(result),
+    ];
+  },
+  programs: (result) => {
+    const rows = result.programs.map((program) => {
+      const { title, name, source, bytes, functions, rewriteMs, codeGrowth, kills, identical } = program;
+      const whole = program.unavailable === undefined && program.refused === undefined && identical;
+      return [
+        title ?? name,
+        source ?? '—',
+        bytes === undefined ? '—' : megabytes(bytes),
+        functions === undefined ? '—' : String(functions),
+        rewriteMs === undefined ? '—' : seconds(rewriteMs),
+        codeGrowth === undefined ? '—' : ratio(codeGrowth),
+        program.ratio === undefined ? '—' : ratio(program.ratio),
+        kills === undefined ? '—' : String(kills),
+        whole ? 'yes' : (program.unavailable ?? program.refused ?? program.failure ?? 'no'),
+      ];
+    });
+    const head = ['program', 'source', 'size', 'functions', 'rewritten in', 'code', 'run time', 'kills', 'identical'];
+    return [table(head, rows), measuredOn(result)];
+  },
+};
+
+/** The README with the figures of the results in a folder. */
+export function withFigures(readme, resultsFolder) {
+  const names = new Set();
+  const text = readme.replace(/(<!-- figures: (\S+) -->\n)[^]*?(<!-- end -->)/g, (_, start, name, end) => {
+    names.add(name);
+    const path = join(resultsFolder, `${name}.json`);
+    const paragraphs = existsSync(path) ? figures[name](JSON.parse(readFileSync(path, 'utf8'))) : [NOT_MEASURED];
+    return `${start}\n${paragraphs.join('\n\n')}\n\n${end}`;
+  });
+  const missing = Object.keys(figures).filter((name) => !names.has(name));
+  if (missing.length > 0) throw new Error(`README.md has no place for the figures of ${missing.join(', ')}.`);
+  return text;
+}
+
+if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  const path = join(root, 'README.md');
+  const readme = readFileSync(path, 'utf8');
+  const renewed = withFigures(readme, join(root, 'bench', 'results'));
+  if (!process.argv.includes('--check')) writeFileSync(path, renewed);
+  else if (renewed !== readme) {
+    console.error('README.md is out of date: run node scripts/readme-figures.mjs');
+    process.exitCode = 1;
+  }
+}
