@@ -12,7 +12,7 @@ export function printJobReport(report: JobReport): string {
     line('job', job),
     line('program', `${program} (${programBytes} bytes, SHA-256 ${digest.slice(0, 16)}…)`),
     line('arguments', report.arguments.slice(1).map(quoted).join(' ') || 'none'),
-    line('output', `${printStream(report.stdout)}, errors ${printStream(report.stderr)}, ${String(report.outputMode)}`),
+    line('output', `${printStream(report.stdout)}, errors ${printStream(report.stderr)}, ${printValue(report.outputMode)}`),
     line('state', describeState(report)),
   ];
   if (report.rejectedCheckpoint !== undefined) lines.push(line('left aside', report.rejectedCheckpoint));
@@ -79,7 +79,11 @@ function fileLines({ openFiles }: ReportedCheckpoint): string[] {
 function printStream(stream: JsonValue): string {
   if (typeof stream !== 'object' || stream === null || Array.isArray(stream)) return 'unknown';
   const { kind, path } = stream as { readonly [name: string]: JsonValue };
-  return String(path ?? kind);
+  return printValue(path ?? kind);
+}
+
+function printValue(value: JsonValue): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 /** As a shell would take it, so that an argument with a space is seen to be one. */

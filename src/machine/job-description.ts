@@ -87,7 +87,7 @@ function outputOf(value: JsonValue | undefined, part: string, given: OutputDescr
 function notRestartable(what: string, kind: JsonValue | undefined): UsageError {
   return new UsageError(
     'bad-argument',
-    `the job's ${what} was given by a program that embeds Continuo (${String(kind)}): only that program can go on with it`,
+    `the job's ${what} was given by a program that embeds Continuo (${JSON.stringify(kind)}): only that program can go on with it`,
   );
 }
 

@@ -13,11 +13,13 @@ const moduleOf = (...bytes: number[]): Uint8Array => Uint8Array.of(0, 0x61, 0x73
 /** A command with one page of memory, whose `_start` has this code. */
 const commandOf = (...code: number[]): Uint8Array =>
   moduleOf(
-    ...[1, 4, 1, 0x60, 0, 0],
-    ...[3, 2, 1, 0],
-    ...[5, 3, 1, 0, 1],
-    ...[7, 10, 1, 6, ...new TextEncoder().encode('_start'), 0, 0],
-    ...[10, code.length + 4, 1, code.length + 2, 0, ...code, 0x0b],
+    ...[
+      [1, 4, 1, 0x60, 0, 0],
+      [3, 2, 1, 0],
+      [5, 3, 1, 0, 1],
+      [7, 10, 1, 6, ...new TextEncoder().encode('_start'), 0, 0],
+      [10, code.length + 4, 1, code.length + 2, 0, ...code, 0x0b],
+    ].flat(),
   );
 
 /** A program's refusal must be this line, with exit code 2, and leave no job directory. */
