@@ -12,7 +12,10 @@ export function printJobReport(report: JobReport): string {
     line('job', job),
     line('program', `${program} (${programBytes} bytes, SHA-256 ${digest.slice(0, 16)}…)`),
     line('arguments', report.arguments.slice(1).map(quoted).join(' ') || 'none'),
-    line('output', `${printStream(report.stdout)}, errors ${printStream(report.stderr)}, ${printValue(report.outputMode)}`),
+    line(
+      'output',
+      `${printStream(report.stdout)}, errors ${printStream(report.stderr)}, ${printValue(report.outputMode)}`,
+    ),
     line('state', describeState(report)),
   ];
   if (report.rejectedCheckpoint !== undefined) lines.push(line('left aside', report.rejectedCheckpoint));

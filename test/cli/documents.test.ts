@@ -11,7 +11,7 @@ const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 function rowsOf(document: string): string[][] {
   return read(document)
     .split('\n')
-    .filter((line) => /^\| `/.test(line))
+    .filter((line) => line.startsWith('| `'))
     .map((line) =>
       line
         .split(/(?<!\\)\|/)
