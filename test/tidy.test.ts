@@ -23,7 +23,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** Files of the project, with forward slashes; what is installed or built is left out. */
 const files = readdirSync(root)
-  .filter((name) => !/^(node_modules|dist|dist-\d+|\.git)$|\.log$/.test(name))
+  .filter((name) => !/^(node_modules|dist|dist-.*|\.git)$|\.log$/.test(name))
   .flatMap((name) =>
     statSync(join(root, name)).isDirectory()
       ? readdirSync(join(root, name), { recursive: true, encoding: 'utf8' }).map((below) => join(name, below))

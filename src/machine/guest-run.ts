@@ -7,6 +7,7 @@ import { Workbench } from '../format/workbench.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
 import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
+import { removeAsidesOfAbandonedJob } from '../wasi/abandoned-job.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
 import { GuestBlocking } from './guest-blocking.ts';
@@ -121,9 +122,35 @@ export class GuestRun {
     const identity: JobIdentity = identityOf(wanted, programDigest(programBytes));
     this.#program = this.#prepareProgram(programBytes);
     checkImports(this.#program.rewritten.module);
-    if (exists) Store.discard(device);
+    if (exists) {
+      this.#removeAsides(device);
+      Store.discard(device);
+    }
     this.#store = Store.create(device, identity, programBytes);
     return { description: wanted, programBytes };
+  }
+
+  /** A job that is given up leaves nothing of its own among the guest's files, as far as it can still be read. */
+  #removeAsides(device: FileDevice): void {
+    try {
+      const old = Store.open(device, { readOnly: true });
+      try {
+        if (old.latest === undefined) return;
+        const config = describeJob(old.identity, this.#data.description);
+        const state = decodeHostState(decodeMachineState(old.latest.state).host);
+        removeAsidesOfAbandonedJob(
+          { ...config, stdout: { kind: 'inherit' }, stderr: { kind: 'inherit' } },
+          state,
+          device,
+        );
+      } finally {
+        old.close();
+      }
+    } catch (error) {
+      if (!(error instanceof ContinuoError)) throw error;
+      const text = `files that the old job had set aside may be left in its directories: ${error.message}`;
+      this.#post({ kind: 'notice', text });
+    }
   }
 
   #prepareProgram(bytes: Uint8Array): Program {
@@ -181,9 +208,10 @@ export class GuestRun {
     return { kind: 'sink', write: (bytes) => this.#post({ kind: 'output', stream, bytes: Uint8Array.from(bytes) }) };
   }
 
-  /** A kill between the last commit and the release of the output that it covers leaves that output to the next run. */
+  /** A kill between the last commit and what follows it leaves held output and files set aside to the next run. */
   #releaseHeldOutput(description: JobDescription, restored: MachineState): void {
-    if (decodeHostState(restored.host).output.held.length === 0) return;
+    const { output, asides } = decodeHostState(restored.host);
+    if (output.held.length === 0 && asides.length === 0) return;
     const memory = new GuestMemory(
       new WebAssembly.Memory({ initial: BIAS_WASM_PAGES, maximum: BIAS_WASM_PAGES, shared: true }),
     );
