@@ -15,6 +15,8 @@ const commonTypes: readonly number[] = [i32, i32, i32, i64, i64, f32, f64, f64, 
 export class FunctionGenerator extends LeafGenerator {
   /** Types that a branch to each label carries, innermost last; the function's own label first. */
   readonly #labels: (readonly number[])[];
+  /** Per label, whether it is a handler, whose exception can be thrown again. */
+  readonly #handlers: boolean[] = [false];
   /** Nodes still to be made; at zero only leaves are. */
   #budget: number;
 
@@ -190,8 +192,9 @@ export class FunctionGenerator extends LeafGenerator {
     const inside = [...params, ...more];
     const extra = random.chance(0.25) ? [random.pick(commonTypes)] : [];
     const outside = [...results, ...extra];
-    const kind = random.below(3);
+    const kind = random.below(this.shape.tags.length > 0 ? 4 : 3);
     if (kind === 0) this.#block(inside, outside, depth);
+    else if (kind === 3) this.#try(inside, outside, depth);
     else if (kind === 1) this.#loop(inside, outside, depth);
     else this.#if(inside, outside, depth);
     this.drop(extra.length);
@@ -200,9 +203,9 @@ export class FunctionGenerator extends LeafGenerator {
   #block(params: readonly number[], results: readonly number[], depth: number): void {
     this.code.u8(0x02);
     this.blockType(params, results);
-    this.#labels.push(results);
+    this.#openLabel(results);
     this.#arm(params, results, depth);
-    this.#labels.pop();
+    this.#closeLabel();
     this.code.u8(0x0b);
   }
 
@@ -211,21 +214,72 @@ export class FunctionGenerator extends LeafGenerator {
     this.#value(i32, depth - 1);
     code.u8(0x04);
     this.blockType(params, results);
-    this.#labels.push(results);
+    this.#openLabel(results);
     this.#arm(params, results, depth);
     if (params.join() !== results.join() || this.random.chance(0.7)) {
       code.u8(0x05);
       this.#arm(params, results, depth);
     }
-    this.#labels.pop();
+    this.#closeLabel();
     code.u8(0x0b);
+  }
+
+  #try(params: readonly number[], results: readonly number[], depth: number): void {
+    const { code, random } = this;
+    code.u8(0x06);
+    this.blockType(params, results);
+    this.#openLabel(results);
+    this.#arm(params, results, depth);
+    if (random.chance(0.15)) {
+      this.#closeLabel();
+      code.u8(0x18).u32(random.below(this.#labels.length));
+      return;
+    }
+    this.#handlers[this.#handlers.length - 1] = true;
+    this.shape.tags.forEach((types, tag) => {
+      if (!random.chance(0.6)) return;
+      code.u8(0x07).u32(tag);
+      this.#handler(types, results, depth);
+    });
+    if (random.chance(0.5)) {
+      code.u8(0x19);
+      this.#handler([], results, depth);
+    }
+    this.#closeLabel();
+    code.u8(0x0b);
+  }
+
+  #handler(params: readonly number[], results: readonly number[], depth: number): void {
+    this.#arm(params, results, depth - 1);
+    const held = this.#handlers.flatMap((isHandler, k) => (isHandler ? [this.#handlers.length - 1 - k] : []));
+    if (!this.random.chance(0.3)) return;
+    this.#condition(1);
+    this.code.u8(0x04).u8(0x40);
+    this.code.u8(0x09).u32(1 + this.random.pick(held));
+    this.code.u8(0x0b);
+  }
+
+  /** True one time in a few. */
+  #condition(depth: number): void {
+    this.#value(i32, depth);
+    this.code.u8(0x41).s32(3).u8(0x71).u8(0x45);
+  }
+
+  #openLabel(types: readonly number[]): void {
+    this.#labels.push(types);
+    this.#handlers.push(false);
+  }
+
+  #closeLabel(): void {
+    this.#labels.pop();
+    this.#handlers.pop();
   }
 
   #loop(params: readonly number[], results: readonly number[], depth: number): void {
     const code = this.code;
     code.u8(0x03);
     this.blockType(params, results);
-    this.#labels.push(params);
+    this.#openLabel(params);
     this.useFuel();
     this.#consume(params, depth);
     if (this.random.chance(0.8)) {
@@ -236,7 +290,7 @@ export class FunctionGenerator extends LeafGenerator {
       this.drop(params.length);
     }
     for (const type of results) this.#value(type, depth - 1);
-    this.#labels.pop();
+    this.#closeLabel();
     code.u8(0x0b);
   }
 
@@ -336,7 +390,7 @@ export class FunctionGenerator extends LeafGenerator {
     this.drop(types.length);
     code.u8(0x1a);
     code.u8(0x02).u8(0x40);
-    this.#labels.push([]);
+    this.#openLabel([]);
     const same = this.#labels.flatMap((candidate, k) =>
       candidate.join() === types.join() ? [this.#labels.length - 1 - k] : [],
     );
@@ -348,7 +402,7 @@ export class FunctionGenerator extends LeafGenerator {
     code.u8(0x0e).u32(targets.length - 1);
     for (const target of targets) code.u32(target);
     if (this.random.chance(0.3)) this.#statement(1);
-    this.#labels.pop();
+    this.#closeLabel();
     code.u8(0x0b);
   }
 
@@ -425,16 +479,20 @@ export class FunctionGenerator extends LeafGenerator {
     const code = this.code;
     this.#value(i32, depth - 1);
     code.u8(0x41).s32(7).u8(0x71).u8(0x45).u8(0x04).u8(0x40);
-    this.#labels.push([]);
+    this.#openLabel([]);
     const kind = this.random.below(10);
-    if (kind < 5 || (kind < 9 && !this.#tailCall(depth - 1))) {
+    if (this.shape.tags.length > 0 && this.random.chance(0.4)) {
+      const tag = this.random.below(this.shape.tags.length);
+      for (const type of this.shape.tags[tag]) this.#value(type, depth - 1);
+      code.u8(0x08).u32(tag);
+    } else if (kind < 5 || (kind < 9 && !this.#tailCall(depth - 1))) {
       for (const type of this.signature.results) this.#value(type, depth - 1);
       code.u8(0x0f);
     } else if (kind === 9) {
       code.u8(0x00);
     }
     if (this.random.chance(0.2)) this.#statement(1);
-    this.#labels.pop();
+    this.#closeLabel();
     code.u8(0x0b);
   }
 }

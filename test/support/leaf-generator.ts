@@ -23,6 +23,8 @@ export interface ProgramShape {
   readonly tableFunctions: readonly number[];
   readonly passiveData: readonly number[];
   readonly passiveElements: readonly number[];
+  /** Types that the exceptions of each tag carry; without tags, no exception is thrown. */
+  readonly tags: readonly (readonly number[])[];
   typeIndex(signature: Signature): number;
 }
 

@@ -15,7 +15,7 @@ export const observed = {
 } as const;
 
 const sectionOrder = [
-  SectionId.type, SectionId.import, SectionId.function, SectionId.table, SectionId.memory, SectionId.global,
+  SectionId.type, SectionId.import, SectionId.function, SectionId.table, SectionId.memory, SectionId.tag, SectionId.global,
   SectionId.export, SectionId.element, SectionId.dataCount, SectionId.code, SectionId.data,
 ]; // prettier-ignore
 

@@ -51,6 +51,7 @@ export function outcomeOf(run: () => unknown, numberOf: FunctionNumber): string 
   } catch (error) {
     if (error instanceof WebAssembly.RuntimeError) return `trapped: ${error.message}`;
     if (error instanceof RangeError) return `trapped: ${error.message}`;
+    if (error instanceof GuestException) return 'threw: an exception of the guest';
     // Vectors cannot pass between the guest and JavaScript: an attempt ends the call.
     if (error instanceof TypeError && error.message.startsWith('type incompatibility'))
       return `threw: ${error.message}`;
@@ -58,6 +59,9 @@ export function outcomeOf(run: () => unknown, numberOf: FunctionNumber): string 
     throw error;
   }
 }
+
+/** `WebAssembly.Exception`, of which the library of types knows nothing. */
+const GuestException = (WebAssembly as unknown as { readonly Exception: new () => Error }).Exception;
 
 /** Thrown by host functions of scenarios: it passes through the guest and ends the call. */
 export class HostRefusal extends Error {}

@@ -49,8 +49,10 @@ export function generateProgram(seed: number): Scenario {
     tableFunctions: Array.from({ length: TABLE_ENTRIES }, () => random.below(functions.length)),
     passiveData: [1, 2],
     passiveElements: [1],
+    tags: random.chance(0.4) ? [typesOf(random, 3, allTypes), typesOf(random, 2, allTypes), []] : [],
     typeIndex,
   };
+  for (const params of shape.tags) typeIndex({ params, results: [] });
   const fuel = 20 + random.below(200);
   const generator = (signature: Signature): FunctionGenerator =>
     new FunctionGenerator(shape, signature, 40 + random.below(160));
@@ -120,6 +122,12 @@ function encode(
   });
   section(4, (s) => s.u32(2).u8(funcref).u8(1).u32(TABLE_ENTRIES).u32(64).u8(externref).u8(0).u32(4));
   section(5, (s) => s.u32(1).u8(1).u32(1).u32(3));
+  if (shape.tags.length > 0) {
+    section(13, (s) => {
+      s.u32(shape.tags.length);
+      for (const params of shape.tags) s.u8(0).u32(shape.typeIndex({ params, results: [] }));
+    });
+  }
   section(6, (s) => {
     s.u32(globals.length);
     for (const type of globals) s.u8(type).u8(1).raw(initialValue(type)).u8(0x0b);

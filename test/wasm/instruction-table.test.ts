@@ -212,9 +212,7 @@ describe('what the table does not know is refused', () => {
   const unknown = opcodes.filter(({ op }) => immediateOf[op] === Immediate.unknown);
 
   it('and some is unknown under every prefix', () => {
-    for (const start of ['0x06', '0xc5', '0xfc ', '0xfd ', '0xfe ', '0xff'].map((text) =>
-      text.replace('0x06', '0x6'),
-    )) {
+    for (const start of ['0xa', '0xc5', '0xfc ', '0xfd ', '0xfe ', '0xff']) {
       expect(
         unknown.some(({ name }) => name.startsWith(start)),
         start,
@@ -251,8 +249,7 @@ describe('what the table does not know is refused', () => {
   });
 
   it.each([
-    ['exceptions', [0x06, 0x40, END]],
-    ['exceptions', [0x08, 0]],
+    ['exceptions', [0x0a]],
     ['exceptions', [0x1f, 0x40, 0, END]],
     ['atomic instructions (threads)', [0x41, 0, 0xfe, 0x10, 2, 0, 0x1a]],
     ['atomic instructions (threads)', [0xfe, 0x03, 0]],
@@ -267,8 +264,6 @@ describe('what the table does not know is refused', () => {
   });
 
   it.each([
-    ['exceptions', '(module (tag $t) (func (export "_start")))'],
-    ['exceptions', '(module (import "a" "b" (tag $t)) (func (export "_start")))'],
     ['memory64', '(module (memory i64 1) (func (export "_start")))'],
     ['threads', '(module (memory 1 2 shared) (func (export "_start")))'],
   ])('in other sections: %s', (feature, text) => {
