@@ -13,7 +13,7 @@ export function directoryCalls(context: CallContext): CallTable {
   function preopenName(number: number): Buffer {
     const descriptor = descriptors.get(number);
     if (descriptor.kind !== 'directory' || descriptor.preopen < 0) return refuse(Errno.badf);
-    return names[descriptor.preopen]!;
+    return names[descriptor.preopen];
   }
 
   return {
@@ -47,11 +47,11 @@ export function directoryCalls(context: CallContext): CallTable {
       const record = new Uint8Array(Size.dirent);
       const fields = new DataView(record.buffer);
       for (; index < listing.names.length && used < capacity; index++) {
-        const name = Buffer.from(listing.names[index]!, 'latin1');
+        const name = Buffer.from(listing.names[index], 'latin1');
         fields.setUint32(0, index + 1, true);
         fields.setBigUint64(8, inodeOf(directory, name), true);
         fields.setUint32(16, name.length, true);
-        fields.setUint8(20, listing.fileTypes[index]!);
+        fields.setUint8(20, listing.fileTypes[index]);
         const head = record.subarray(0, capacity - used);
         memory.write((buffer >>> 0) + used, head);
         used += head.length;

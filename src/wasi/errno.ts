@@ -95,7 +95,7 @@ for (let errno = 0; errno <= Errno.notcapable; errno++) refusals.push(new Refusa
 
 /** Ends the call of the guest with `errno`. */
 export function refuse(errno: number): never {
-  throw refusals[errno]!;
+  throw refusals[errno];
 }
 
 /** Names of Node's system errors that differ from ours by more than the leading E and letter case. */

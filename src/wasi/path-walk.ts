@@ -85,14 +85,14 @@ function walkFrom(stack: Anchor[], path: string, follow: boolean, showAsides: bo
   let next = 0;
   let linkCount = 0;
   while (next < components.length) {
-    const name = components[next++]!;
+    const name = components[next++];
     if (name === '..') {
       if (stack.length === 1) refuse(Errno.notcapable);
       stack.pop()!.close();
       continue;
     }
     checkName(name, showAsides);
-    const parent = stack[stack.length - 1]!;
+    const parent = stack[stack.length - 1];
     const last = next === components.length;
     let target: string | undefined;
     if (last) {
@@ -120,7 +120,7 @@ function walkFrom(stack: Anchor[], path: string, follow: boolean, showAsides: bo
     components = [...split(target), ...components.slice(next)];
     next = 0;
   }
-  const here = stack[stack.length - 1]!;
+  const here = stack[stack.length - 1];
   return new WalkedEntry('.', true, here.status(), stack);
 }
 

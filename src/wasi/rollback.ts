@@ -58,7 +58,7 @@ export class Rollback {
   #undo(journal: FoundJournal): void {
     if (journal.records.length === 0) return;
     for (let index = journal.records.length - 1; index >= 0; index--) {
-      const found = journal.records[index]!;
+      const found = journal.records[index];
       try {
         if (this.#undoContents(journal, found)) continue;
         this.#syncFiles();

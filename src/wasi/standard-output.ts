@@ -127,7 +127,7 @@ export class StandardOutput {
     shownBytes: number | undefined,
     notice: (text: string) => void,
   ): void {
-    const name = STREAM_NAMES[index]!;
+    const name = STREAM_NAMES[index];
     stream.producedBytes = state.producedBytes;
     stream.releasedBytes = state.releasedBytes;
     this.#releasePositions[index] = state.releasedBytes;
@@ -190,7 +190,7 @@ export class StandardOutput {
     this.#held?.releaseAll((index, bytes) => {
       const stream = this.streams[index];
       if (stream === undefined) return;
-      const start = this.#releasePositions[index]!;
+      const start = this.#releasePositions[index];
       this.#releasePositions[index] = start + bytes.length;
       const done = Math.max(0, Math.min(bytes.length, stream.releasedBytes - start));
       this.#releaseBytes(stream, bytes.subarray(done));

@@ -24,7 +24,7 @@ const SHORT_BYTES = 48;
 
 /** A u32 of the guest, unaligned; `at` is an index of the machine's memory. */
 function word(bytes: Uint8Array, at: number): number {
-  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+  return (bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24)) >>> 0;
 }
 
 /** Checks the list and each of its pieces, and adds up their lengths. `bytes` are those of the memory now. */

@@ -141,7 +141,7 @@ export class Wasi {
       } else if (index === 0 && config.stdin.kind === 'inherit') {
         descriptors.add(openInputFile(this.#registry, 0, REGULAR_FILE_RIGHTS & ~WRITING_RIGHTS, 0));
       } else {
-        const target = [config.stdin, config.stdout, config.stderr][index]!;
+        const target = [config.stdin, config.stdout, config.stderr][index];
         const path = target.kind === 'file' ? target.path : '';
         descriptors.add(this.#openStandardFile(path, roots[config.preopens.length + index]!, index));
       }

@@ -197,7 +197,7 @@ describe('power failure', () => {
     let store = newJob(device, guest);
     let images = [guest.copy()];
     let states = 0;
-    let found = [0, 0];
+    const found = [0, 0];
     let deltaPagesMax = 0;
     let folds = 0;
     for (let generation = 1; generation <= 60; generation++) {
