@@ -14,6 +14,7 @@ export {
 } from './machine/embedded-instance.ts';
 export { type EmbeddedImports, Interrupted } from './machine/embedded-imports.ts';
 export { EmbeddedMemory } from './machine/embedded-memory.ts';
+export { type EmbeddedBuffer, type ViewConstructors, guestViews } from './machine/embedded-views.ts';
 export type { CheckpointStats } from './checkpoint/store.ts';
 export type { InputSource, OutputMode, OutputTarget } from './wasi/config.ts';
 export {

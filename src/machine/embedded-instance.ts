@@ -219,7 +219,8 @@ export class EmbeddedInstance {
    * The whole state: memory (pages of zeros left out), globals, tables, dropped segments, and the interrupted call with
    * its stack. Processor, operating system, Node version do not matter to it. Imported globals, tables and memory count
    * as the instance's; what the host functions hold does not.
-   * @throws UsageError `instance-busy` while the guest runs: save in `onCapture`, or when no call is going on.
+   * @throws UsageError `instance-busy` while the guest runs: save in `onCapture`, or when no call is going on;
+   * ContinuoError `unsupported-feature` while the guest holds references to objects of the host.
    */
   save(): Uint8Array {
     if (this.#depth > 0 && !this.#captured) {

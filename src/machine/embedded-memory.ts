@@ -1,25 +1,30 @@
-import { UsageError } from '../error/errors.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_BYTES, BIAS_WASM_PAGES, MAX_GUEST_WASM_PAGES } from '../memory/layout.ts';
 import type { Limits } from '../wasm/module.ts';
+import { EmbeddedBuffer } from './embedded-views.ts';
 
 /**
  * The memory of an instance of `instantiate`, as the guest exports it and as embedders and other instances import it.
  *
  * It stands in for `WebAssembly.Memory`. Address 0 of the guest lies at an offset in the engine's memory, below which
- * captured stacks are kept, and no ArrayBuffer can begin at an offset of another. So there is no `buffer`; `bytes` is
+ * captured stacks are kept, and no ArrayBuffer can begin at an offset of another. So `buffer` is no ArrayBuffer; `bytes` is
  * a live view of the guest's memory instead, which typed arrays and `DataView` can be made from:
  *
  *     new Float64Array(memory.bytes.buffer, memory.bytes.byteOffset + address, length)
  *
+ * Code that was written for a plain memory takes `buffer` with the constructors of `guestViews` in place of the global
+ * ones.
+ *
  * As with any WebAssembly memory, a view ends where the memory ended when it was made: fetch it again after growth.
- * The bytes are shared memory: `TextDecoder` and others refuse views of such and take `read(address, length)`, a copy.
+ * The bytes are shared memory, which some interfaces refuse: `read(address, length)` gives a copy for those.
  */
 export class EmbeddedMemory {
   /** Access by guest address, checked; little-endian. */
   readonly guestMemory: GuestMemory;
   /** The largest size, in 64 KiB units; undefined where none was set. */
   readonly maximum: number | undefined;
+  /** Stands for the guest's bytes; of use only to the constructors of `guestViews`, and clear about it. */
+  readonly buffer: EmbeddedBuffer;
   #bytes: Uint8Array | undefined;
 
   /** @param descriptor sizes in units of 64 KiB, as for `WebAssembly.Memory`. */
@@ -29,14 +34,7 @@ export class EmbeddedMemory {
     const limit = Math.min(maximum ?? MAX_GUEST_WASM_PAGES, MAX_GUEST_WASM_PAGES);
     const sizes = { initial: initial + BIAS_WASM_PAGES, maximum: limit + BIAS_WASM_PAGES };
     this.guestMemory = new GuestMemory(new WebAssembly.Memory({ ...sizes, shared: true }));
-  }
-
-  /** @throws UsageError `memory-at-offset`, always: see the class. */
-  get buffer(): never {
-    throw new UsageError(
-      'memory-at-offset',
-      'this memory has no ArrayBuffer of its own, because the guest can be captured: use memory.bytes, a live view of the guest\u2019s bytes, or memory.read(address, length), a copy',
-    );
+    this.buffer = new EmbeddedBuffer(this.guestMemory.memory);
   }
 
   /** All bytes of the guest now, as a live view. */

@@ -11,6 +11,7 @@ import {
   type InstantiateOptions,
   Interrupted,
   UsageError,
+  guestViews,
   instantiate,
   instantiateNow,
 } from '../../src/index.ts';
@@ -490,10 +491,39 @@ describe('memory', () => {
     expect(call(instance, 'grow')).toBe(-1);
   });
 
-  it('has no buffer, and says what to use instead', () => {
+  it('has a buffer that only the constructors of guests take; others are told what to use instead', () => {
     const memory = new EmbeddedMemory({ initial: 1 });
-    expect(() => memory.buffer).toThrow(UsageError);
-    expect(() => memory.buffer).toThrow(/memory\.bytes/);
+    expect(memory.buffer.byteLength).toBe(65536);
+    expect(() => new Uint8Array(memory.buffer as unknown as ArrayBuffer)).toThrow(/memory\.bytes/);
+    expect(() => new DataView(memory.buffer as unknown as ArrayBuffer)).toThrow(TypeError);
+  });
+
+  it('serves code written for a plain memory', () => {
+    const loader = `
+      const whole = new Float64Array(memory.buffer);
+      whole[1] = 0.5;
+      const bytes = new Uint8Array(memory.buffer, 16, 4);
+      bytes.set([1, 2, 3, 4]);
+      new DataView(bytes.buffer, 20).setInt32(0, -2, true);
+      const grown = memory.grow(1);
+      const after = new Int32Array(memory.buffer);
+      after[16384] = 7;
+      new Uint8Array(bytes.buffer)[30] = 9;
+      const copy = new Uint8Array([5, 6]).subarray(1);
+      let refused = false;
+      try { new Uint8Array(memory.buffer, 2 * 65536 + 1); } catch { refused = true; }
+      return [whole.length, grown, after.length, after[4], after[5], after[16384], copy[0], bytes instanceof Uint8Array,
+        new DataView(memory.buffer).byteLength, new Uint8Array(memory.buffer)[30], refused].join();`;
+    const run = (memory: unknown, views: object): unknown =>
+      // oxlint-disable-next-line typescript/no-implied-eval -- the way in which embedders run the loaders of others
+      (new Function('memory', ...Object.keys(views), loader) as Callable)(
+        memory,
+        ...(Object.values(views) as unknown[]),
+      );
+    const memory = new EmbeddedMemory({ initial: 1, maximum: 2 });
+    expect(run(memory, guestViews)).toBe('8192,1,32768,67305985,-2,7,6,true,131072,9,true');
+    expect(memory.guestMemory.bytes.subarray(0, 64)).toEqual(new Uint8Array(64).fill(0));
+    expect(memory.bytes[18]).toBe(3);
   });
 
   it('of plain V8 is refused, and limits are checked in the words of V8', () => {
