@@ -137,7 +137,7 @@ export const programs = [
       return { file, source: `Debian lua5.4 ${version}` };
     },
     prepare: (work) => copyJob('lua', work),
-    short: { args: ['/work/mix.lua', '5'] },
+    short: { args: ['/work/mix.lua', '1'] },
     long: { args: ['/work/mix.lua', '60'] },
   },
   {
