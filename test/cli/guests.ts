@@ -25,6 +25,14 @@ export const LOOPS = `(module (memory (export "memory") 1)
       (i64.store (i32.const 8) (local.get $turns))
       (br $again))))`;
 
+/** Writes to each of 256 pages in turn, for ever. */
+export const WRITES = `(module (memory (export "memory") 16)
+  (func (export "_start") (local $address i32)
+    (loop $again
+      (local.set $address (i32.and (i32.add (local.get $address) (i32.const 1028)) (i32.const 0xffffc)))
+      (i32.store (local.get $address) (i32.add (i32.load (local.get $address)) (i32.const 1)))
+      (br $again))))`;
+
 /** Traps three calls deep. */
 export const TRAPS = `(module (memory (export "memory") 1)
   (func $divide (param i32 i32) (result i32) (i32.div_s (local.get 0) (local.get 1)))
@@ -68,6 +76,16 @@ export const COPIES = `(module
         (call $print (i32.const 1024) (i32.load (i32.const 8)))
         (br $again)))
     (call $print (i32.const 32) (i32.const 4))))`;
+
+/** Prints one piece of standard input. */
+export const READS_ONCE = `(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  ${PRINT}
+  (func (export "_start")
+    (i32.store (i32.const 0) (i32.const 1024))
+    (i32.store (i32.const 4) (i32.const 1000))
+    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (call $print (i32.const 1024) (i32.load (i32.const 8)))))`;
 
 /** Sleeps so many milliseconds in one poll_oneoff, and says when it begins and ends. */
 export const sleeps = (ms: number): string => `(module

@@ -29,6 +29,8 @@ describe.each([
     expect(checkpoints.filter(({ trigger }) => trigger === 'safepoints').length).toBeGreaterThan(checkpointsMin);
   });
 
+  // Fewer of what takes many processes.
+  if (!['apsp', 'fib', 'sort'].includes(name)) return;
   it('gives it too when every second hundred of them is the last of its process', async () => {
     const folder = scratch();
     const options = ['--job', join(folder, 'job'), '--every', '1', '--interval', 'none', '--verbose'];

@@ -10,7 +10,7 @@ import { Random } from '../support/random.ts';
 export const seed = Number(process.env['CONTINUO_TEST_SEED'] ?? Date.now() % 1_000_000);
 
 /** After so many kills the job is left to end, whatever the speed of the machine. */
-const KILLS_MAX = 8;
+const KILLS_MAX = 6;
 
 export interface KilledRun {
   readonly kills: number;
