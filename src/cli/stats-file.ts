@@ -1,7 +1,7 @@
 /** The file of `--stats`: what a run did and cost, as JSON. `docs/stats.md` says what each field means. */
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { CheckpointStats } from '../checkpoint/store.ts';
-import { storageError } from '../device/file-device.ts';
+import { StorageError } from '../error/errors.ts';
 import type { MachineEnd } from '../machine/machine.ts';
 
 export interface RunStats {
@@ -63,6 +63,8 @@ export function writeStatsFile(path: string, stats: RunStats): void {
     renameSync(unfinished, path);
   } catch (error) {
     rmSync(unfinished, { force: true });
-    throw storageError('write the statistics to', path, error);
+    const reason = error instanceof Error ? error.message : String(error);
+    const message = `cannot write the statistics to ${path}: ${reason}; the run itself has ended as it should`;
+    throw new StorageError(message, { path }, error);
   }
 }

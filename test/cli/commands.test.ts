@@ -175,7 +175,18 @@ describe('resume', () => {
     const job = join(folder, 'job');
     const output = join(folder, 'output');
     const path = program(folder, 'counts', counts(100, 1_000_000));
-    const args = ['run', '--job', job, '--stdout', 'output', '--verbose', '--interval', '20ms', 'counts.wasm'];
+    const args = [
+      'run',
+      '--job',
+      job,
+      '--stdout',
+      'output',
+      '--verbose',
+      '--interval',
+      '20ms',
+      'counts.wasm',
+      'an argument',
+    ];
     const running = new RunningCommand(args, { cwd: folder });
     await running.waitFor('checkpoint 4 ');
     running.kill('SIGTERM');
@@ -185,12 +196,16 @@ describe('resume', () => {
     });
     writeFileSync(path, 'the program is not needed any more');
     // Another working directory, too.
-    const { exitCode, stderr } = await continuo(['resume', job]);
+    const stats = join(folder, 'stats');
+    const { exitCode, stderr } = await continuo(['resume', '--stats', stats, job]);
     expect({ exitCode, stderr }).toEqual({
       exitCode: 7,
       stderr: expect.stringMatching(/goes on from checkpoint \d+\n$/),
     });
     expect(readFileSync(output, 'utf8')).toBe(counted(100));
+    const { program: name, arguments: words, resumedFrom } = JSON.parse(readFileSync(stats, 'utf8'));
+    expect({ name, words }).toEqual({ name: 'counts.wasm', words: ['an argument'] });
+    expect(resumedFrom).toBeGreaterThanOrEqual(4);
   });
 });
 
