@@ -212,6 +212,45 @@ describe('branches', () => {
     );
   });
 
+  it('br to where a local is read that nothing else leads to', () => {
+    expectSame(
+      `(func (export "run") (param $n i32) (param $way i32) (result i32) (local $kept i32) (local $other i64)
+         (local.set $kept (i32.const 777)) (local.set $other (i64.const 888))
+         (block $y
+           (block $x
+             ${halvingLoop('$n')}
+             (if (local.get $way) (then (br $x)) (else (br $y)))
+             unreachable)
+           (return (local.get $kept)))
+         (i32.wrap_i64 (local.get $other)))`,
+      [
+        [0xff, 0],
+        [0xff, 1],
+      ],
+      10,
+    );
+  });
+
+  it.each([0, 1, 2, 3])('br_table whose label %d alone leads to where a local is read', (label) => {
+    const afterLabel = (k: number): string => (k === label ? '(return (local.get $kept))' : '(return (i32.const 3))');
+    expectSame(
+      `(func (export "run") (param $n i32) (param $way i32) (result i32) (local $kept i32)
+         (local.set $kept (i32.const 12345))
+         (block $d
+           (block $c
+             (block $b
+               (block $a
+                 ${halvingLoop('$n')}
+                 (br_table $a $b $c $d (local.get $way)))
+               ${afterLabel(0)})
+             ${afterLabel(1)})
+           ${afterLabel(2)})
+         ${afterLabel(3)})`,
+      [0, 1, 2, 3].map((way) => [0xff, way]),
+      20,
+    );
+  });
+
   it('five loops in each other, operands at each level', () => {
     const levels = [0, 1, 2, 3, 4];
     const open = levels.map(

@@ -48,6 +48,16 @@ function storeText(random: Random): string {
   return random.chance(0.2) ? `(if (i32.and ${i} (i32.const 3)) (then ${text}))` : text;
 }
 
+/** Changes of what a strip would take to stand still, or to move by a constant. */
+const disturbances = [
+  '(local.set $bound (i32.sub (local.get $bound) (i32.const 1)))',
+  '(global.set $bound (i32.add (global.get $bound) (i32.const 1)))',
+  '(local.set $base (i32.xor (local.get $base) (i32.const 4096)))',
+  '(global.set $g (i32.add (global.get $g) (i32.const 300)))',
+  '(if (i32.eq (i32.and (local.get $n) (i32.const 7)) (i32.const 5)) (then (local.set $p (i32.add (local.get $p) (i32.const 5000)))))',
+  '(if (i32.eq (local.get $n) (i32.const 9)) (then (local.set $i (i32.add (local.get $i) (i32.const 3)))))',
+];
+
 /** A function that runs one generated loop and returns what its locals hold then. */
 function loopText(random: Random): string {
   const step = random.pick(steps);
@@ -59,7 +69,8 @@ function loopText(random: Random): string {
   const boundText = random.pick([`(i32.const ${bound})`, '(local.get $bound)', '(global.get $bound)']);
   const stores = Array.from({ length: random.below(4) }, () => storeText(random)).join('\n');
   const pointerStep = random.pick([1, 4, 8, 8, 16, 40, 128, -8, 600]);
-  const body = `${stores}
+  const disturbance = random.chance(0.25) ? random.pick(disturbances) : '';
+  const body = `${stores} ${disturbance}
     (local.set $sum (i32.add (i32.mul (local.get $sum) (i32.const 31)) (local.get $i)))
     (br_if $out (i32.gt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const ${ITERATIONS_MAX})))
     ${random.chance(0.8) ? `(local.set $p (i32.add (local.get $p) (i32.const ${pointerStep})))` : ''}`;

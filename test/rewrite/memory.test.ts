@@ -155,12 +155,12 @@ describe('loads and stores', () => {
     i32: '(i32.const 0x81828384)', i64: '(i64.const 0x8182838485868788)', f32: '(f32.const nan:0x212223)',
     f64: '(f64.const -0x1.23456789abcdep+3)', v128: '(v128.const i64x2 0x8182838485868788 -2)',
   }; // prettier-ignore
-  const offsets = [0, 1, 12, 13, 4095, 65520, 0xfdff_ffff, 0xfe00_0000, 0xffff_fff0, 0xffff_ffff];
+  const offsets = [0, 1, 12, 13, 16, 24, 4095, 65520, 0xfdff_ffff, 0xfe00_0000, 0xffff_fff0, 0xffff_ffff];
   const end = 2 * 65536;
 
   /** Addresses at which accesses of a size with an offset are just in bounds, just out of them, or wrap. */
   const addressesOf = (offset: number, bytes: number): number[] =>
-    [0, 4080, end - offset - bytes, end - offset - bytes + 1, end - offset, -1, -bytes, -0x200_0000, 2 ** 32 - offset]
+    [0, 4080, 4095, end - offset - bytes, end - offset - bytes + 1, end - offset, -1, -bytes, -0x200_0000, 2 ** 32 - offset]
       .map((address) => address | 0); // prettier-ignore
 
   it('of every size at both ends of bounds, with offsets up to 2³² − 1', () => {
