@@ -1,7 +1,7 @@
 // The programs and their jobs. Nobody here wrote the programs; they come from npm packages and Debian source packages.
 //
 // A program: `obtain()` gives its file and where it is from, or throws `NotAvailable`. A job runs in a folder of its own
-// with `work` (the program's /work) and `tmp`; `prepare(work)` lays out its input there. What it leaves in `work` and
+// with `work` (the program's /job) and `tmp`; `prepare(work)` lays out its input there. What it leaves in `work` and
 // on its standard output is a function of the program and the job alone.
 import fs from 'node:fs';
 import path from 'node:path';
@@ -46,7 +46,7 @@ function orders(count, batches) {
 function synthesis(top, parameters, commands) {
   const settings = Object.entries(parameters).map(([name, value]) => `-set ${name} ${value}`);
   const change = settings.length > 0 ? `chparam ${settings.join(' ')} ${top}; ` : '';
-  return `read_verilog /work/design.v; ${change}${commands}; tee -o /work/stat.txt stat; write_verilog -noattr /work/netlist.v`;
+  return `read_verilog /job/design.v; ${change}${commands}; tee -o /job/stat.txt stat; write_verilog -noattr /job/netlist.v`;
 }
 
 function copyJob(name, work) {
@@ -78,8 +78,8 @@ export const programs = [
       fs.copyFileSync(path.join(prettier, 'doc.js'), path.join(work, 'doc.js'));
       fs.copyFileSync(path.join(prettier, 'index.mjs'), path.join(work, 'index.mjs'));
     },
-    short: { args: ['/work/format.js', '/work/format.js', '/work/format.out.js'] },
-    long: { args: ['/work/format.js', '/work/doc.js', '/work/doc.out.js', '/work/index.mjs', '/work/index.out.mjs'] },
+    short: { args: ['/job/format.js', '/job/format.js', '/job/format.out.js'] },
+    long: { args: ['/job/format.js', '/job/doc.js', '/job/doc.out.js', '/job/index.mjs', '/job/index.out.mjs'] },
   },
   {
     name: 'sqlite',
@@ -109,11 +109,11 @@ export const programs = [
       return { file, source: `Debian sqlite3 ${version}` };
     },
     short: {
-      args: ['/work/orders.db', '.read /work/orders.sql'],
+      args: ['/job/orders.db', '.read /job/orders.sql'],
       prepare: (work) => fs.writeFileSync(path.join(work, 'orders.sql'), orders(4000, 3)),
     },
     long: {
-      args: ['/work/orders.db', '.read /work/orders.sql'],
+      args: ['/job/orders.db', '.read /job/orders.sql'],
       prepare: (work) => fs.writeFileSync(path.join(work, 'orders.sql'), orders(400000, 10)),
     },
   },
@@ -137,8 +137,8 @@ export const programs = [
       return { file, source: `Debian lua5.4 ${version}` };
     },
     prepare: (work) => copyJob('lua', work),
-    short: { args: ['/work/mix.lua', '1'] },
-    long: { args: ['/work/mix.lua', '60'] },
+    short: { args: ['/job/mix.lua', '1'] },
+    long: { args: ['/job/mix.lua', '60'] },
   },
   {
     name: 'ruby',
@@ -154,8 +154,8 @@ export const programs = [
       return { file, source: `npm ${RUBY}` };
     },
     prepare: (work) => copyJob('ruby', work),
-    short: { args: ['ENV["ROUNDS"] = "1"; load "/work/mix.rb"'] },
-    long: { args: ['ENV["ROUNDS"] = "40"; load "/work/mix.rb"'] },
+    short: { args: ['ENV["ROUNDS"] = "1"; load "/job/mix.rb"'] },
+    long: { args: ['ENV["ROUNDS"] = "40"; load "/job/mix.rb"'] },
   },
   {
     name: 'yosys',
@@ -203,11 +203,11 @@ export const programs = [
       return { file: path.join(npmPackage(FLITE), 'flite.wasm'), source: `npm ${FLITE}` };
     },
     short: {
-      args: ['-f', '/work/text.txt', '-o', '/work/speech.wav'],
+      args: ['-f', '/job/text.txt', '-o', '/job/speech.wav'],
       prepare: (work) => fs.writeFileSync(path.join(work, 'text.txt'), speech(20)),
     },
     long: {
-      args: ['-f', '/work/text.txt', '-o', '/work/speech.wav'],
+      args: ['-f', '/job/text.txt', '-o', '/job/speech.wav'],
       prepare: (work) => fs.writeFileSync(path.join(work, 'text.txt'), speech(900)),
     },
   },
@@ -227,9 +227,9 @@ function compileCommand(level, repeat) {
     level,
     `-DREPEAT=${repeat}`,
     '-c',
-    '/work/words.cc',
+    '/job/words.cc',
     '-o',
-    '/work/words.o',
+    '/job/words.o',
   ];
 }
 

@@ -97,7 +97,7 @@ export class JobRun {
     fs.mkdirSync(temporary);
     this.#program.prepare?.(work);
     this.#job.prepare?.(work);
-    const directories = [[work, '/work'], [temporary, '/tmp'], ...this.#shared];
+    const directories = [[work, '/job'], [temporary, '/tmp'], ...this.#shared];
     const file = (name) => path.join(folder, name);
     return { folder, work, directories, stdout: file('stdout'), job: file('job'), stats: file('stats.json') };
   }

@@ -1,5 +1,5 @@
 // Prettier, run by QuickJS, formats files: scriptArguments are pairs of source and result.
-for (const name of ['standalone', 'babel', 'estree']) loadScript(`/work/${name}.js`);
+for (const name of ['standalone', 'babel', 'estree']) loadScript(`/job/${name}.js`);
 (async () => {
   for (let i = 0; i < scriptArguments.length; i += 2) {
     const source = readFile(scriptArguments[i]);
