@@ -16,6 +16,9 @@ import { RuntimeKey, makeRuntimeFunctions, runtimeKey, runtimeTypes } from './ru
 /** Changes whenever the same input gives other bytes: rewritten modules are kept under it. */
 export const REWRITER_VERSION = 1;
 
+/** V8 takes no larger function. */
+const FUNCTION_BYTES_MAX = 7_654_321;
+
 export interface RewriteOptions {
   readonly tracking: StoreTracking;
   /** Polls also count down, so that a capture can be asked for after an exact number of safepoints. */
@@ -139,6 +142,14 @@ function encodeRewritten(
     plan.plan(f);
     body.clear();
     emitter.emitFunction(body);
+    if (body.length > FUNCTION_BYTES_MAX) {
+      const [start, end] = module.bodies.subarray(2 * (f - firstDefined), 2 * (f - firstDefined) + 2);
+      throw new UnsupportedModuleError(
+        `a function of ${end - start} bytes, ${body.length} once rewritten,`,
+        'code',
+        start,
+      );
+    }
     code.u32(body.length).raw(body.view());
     hints.add(f, emitter.unlikelyBranches);
   }

@@ -178,6 +178,30 @@ describe('numbers far too large for their file', () => {
   });
 });
 
+it('a function that V8 takes as it is and no longer once it is rewritten is refused by name', () => {
+  const store = [0x20, 0, 0x20, 0, 0x36, 2, 0x80, 0x20];
+  const code = new Uint8Array(7_600_000 - (7_600_000 % store.length));
+  for (let at = 0; at < code.length; at += store.length) code.set(store, at);
+  const out = new ByteWriter(8_000_000).raw(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
+  out.raw(Uint8Array.of(1, 8, 2, 0x60, 1, 0x7f, 0, 0x60, 0, 0, 3, 3, 2, 0, 1, 5, 3, 1, 0, 1));
+  out.raw(Uint8Array.of(7, 10, 1, 6, ...Buffer.from('_start'), 0, 1));
+  const bodies = new ByteWriter(8_000_000).u32(2);
+  bodies
+    .u32(code.length + 2)
+    .u8(0)
+    .raw(code)
+    .u8(0x0b)
+    .u32(2)
+    .u8(0)
+    .u8(0x0b);
+  out.u8(10).u32(bodies.length).raw(bodies.view());
+  const wasm = out.toBytes();
+  expect(WebAssembly.validate(wasm)).toBe(true);
+  const refusal = refusalOf(wasm);
+  expect(refusal?.code).toBe('unsupported-feature');
+  expect(refusal?.message).toMatch(/a function of 7600002 bytes, \d+ once rewritten/);
+});
+
 it('decoding keeps nothing of what it refused', () => {
   expect(() => decodeModule(Uint8Array.of(1, 2, 3))).toThrow('is not a WebAssembly module');
   expect(() => decodeModule(new Uint8Array(0))).toThrow('is not a WebAssembly module');
