@@ -10,8 +10,8 @@ const busy = `
     (loop $l (br_if $l (local.tee $n (i32.shr_u (local.get $n) (i32.const 1)))))
     (local.get $n))`;
 
-const compare = (text: string, calls: readonly Call[]) =>
-  compareEverywhere({ wasm: assemble(`(module ${busy} ${text})`), calls });
+const compare = (text: string, calls: readonly Call[], migrationSeeds?: readonly number[]) =>
+  compareEverywhere({ wasm: assemble(`(module ${busy} ${text})`), calls }, migrationSeeds);
 
 const returned = (outcomes: readonly string[]): readonly string[] =>
   outcomes.map((outcome) => (outcome.startsWith('returned') ? 'returned' : outcome));
@@ -182,6 +182,7 @@ describe('loads and stores', () => {
       `(memory 2 2) (data (i32.const 4076) "0123456789abcdefghijklmnopqrst") (data (i32.const ${end - 20}) "tail of the memory!!")
        ${functions.join('\n')}`,
       calls,
+      [1],
     );
     expect(new Set(returned(plain.outcomes))).toEqual(new Set(['returned', OUT_OF_BOUNDS]));
   });
@@ -204,7 +205,7 @@ describe('loads and stores', () => {
       ),
     );
     const makers = Object.entries(values).map(([type, value]) => `(func $value.${type} (result ${type}) ${value})`);
-    const { plain } = compare(`(memory 2 2) ${makers.join('\n')} ${functions.join('\n')}`, calls);
+    const { plain } = compare(`(memory 2 2) ${makers.join('\n')} ${functions.join('\n')}`, calls, [1]);
     expect(new Set(returned(plain.outcomes))).toEqual(new Set(['returned', OUT_OF_BOUNDS]));
   });
 

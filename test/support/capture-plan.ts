@@ -35,6 +35,8 @@ export interface CapturePlan {
   next(progress: Progress): Step;
   /** Whether the host interrupts the call that the guest just made to it. */
   interrupts(): boolean;
+  /** Whether a capture is asked for while the host does what the guest called it for. */
+  requests(): boolean;
 }
 
 export function uninterrupted(options: RewriteOptions): CapturePlan {
@@ -43,6 +45,7 @@ export function uninterrupted(options: RewriteOptions): CapturePlan {
     first: options,
     next: () => ({ safepoints: Infinity }),
     interrupts: () => false,
+    requests: () => false,
   };
 }
 
@@ -54,6 +57,7 @@ export function everySafepoint(tracking: RewriteOptions['tracking'], stride = 1)
     // The poll at which the guest stands is passed again before any other safepoint.
     next: ({ atPoll }) => ({ safepoints: stride - 1 + (atPoll ? 1 : 0) }),
     interrupts: () => false,
+    requests: () => false,
   };
 }
 
@@ -73,5 +77,6 @@ export function migrating(seed: number, meanSafepoints: number, interruptChance 
       return to === undefined ? { safepoints } : { safepoints, migrateTo: to };
     },
     interrupts: () => random.chance(interruptChance),
+    requests: () => random.chance(interruptChance / 2),
   };
 }

@@ -251,7 +251,11 @@ export class RewrittenRun {
       }
       const zeros = zeroResults(functionType(module, f++).results);
       wrapped[from][name] = (...args: readonly unknown[]): unknown => {
-        if (!this.#plan.interrupts()) return (value as (...args: readonly unknown[]) => unknown)(...args);
+        if (!this.#plan.interrupts()) {
+          const result = (value as (...args: readonly unknown[]) => unknown)(...args);
+          if (this.#plan.requests()) this.#instance.requestCapture();
+          return result;
+        }
         this.figures.interrupts++;
         this.#instance.beginUnwinding();
         return zeros;
