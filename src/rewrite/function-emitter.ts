@@ -337,7 +337,10 @@ export class FunctionEmitter {
   /** A delegate counts labels from outside of its own try. One to a try of two goes to the inner, as the body does. */
   #delegateDepth(i: number): number {
     const original = this.body.labelDepth[i] - 2 - this.body.immediate[i];
-    const inner = original > 0 && this.plan.exceptions.notes.get(this.#labelRow[original])?.hasCatchAll ? 1 : 0;
+    const row = this.#labelRow[original];
+    // In the handlers the inner one is closed.
+    const inBody = original > 0 && i < this.body.elseOf[row];
+    const inner = inBody && this.plan.exceptions.notes.get(row)?.hasCatchAll ? 1 : 0;
     return this.depth - 1 - (this.labelAt[original] + inner);
   }
 

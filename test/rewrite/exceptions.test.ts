@@ -205,6 +205,32 @@ it('delegated to an outer try, and to the caller', () => {
   allReturn(plain.outcomes);
 });
 
+it('delegated from a handler, to the try whose handler it is and to one further out', () => {
+  const { plain } = compare(
+    `(tag $t (param i32)) (tag $u)
+     (func $throw (param i32) (drop (call $busy (i32.const 3)))
+       (if (local.get 0) (then (throw $t (local.get 0))) (else (throw $u))))
+     (func $inner (param $n i32) (result i32)
+       (try $outer (result i32)
+         (do
+           (try $held (result i32)
+             (do (call $throw (i32.const 0)) (i32.const 1))
+             (catch_all
+               (try (do (call $throw (i32.and (local.get $n) (i32.const 1)))) (delegate $held))
+               (try (do (call $throw (i32.and (local.get $n) (i32.const 2)))) (delegate $outer))
+               (drop (call $busy (i32.const 7)))
+               (rethrow $held))))
+         (catch $t (i32.const 100) i32.add)))
+     (func (export "run") (param $n i32) (result i32)
+       (try (result i32)
+         (do (call $inner (local.get $n)))
+         (catch $t (i32.const 1000) i32.add)
+         (catch $u (i32.const 7))))`,
+    [[0], [1], [2], [3]],
+  );
+  allReturn(plain.outcomes);
+});
+
 it('never caught: it ends the call, as an exception', () => {
   const { plain } = compare(
     `(tag $t (param i32)) (global $g (mut i32) (i32.const 0))

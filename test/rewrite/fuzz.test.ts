@@ -86,6 +86,7 @@ it(
   'programs of our own generator',
   async () => {
     const figures = await fuzz('own', (seed) => Promise.resolve(generateProgram(seed)));
+    if (asked !== undefined) return;
     expect(figures.captures).toBeGreaterThan(figures.programs * 10);
     expect(figures.interrupts).toBeGreaterThan(0);
   },
@@ -102,7 +103,7 @@ it(
       const random = new Random(seed);
       return fuzzScenario(await fuzzer.generate(random.bytes(1000 + random.below(4000)), random.chance(0.4)), seed);
     });
-    expect(figures.captures).toBeGreaterThan(figures.programs);
+    if (asked === undefined) expect(figures.captures).toBeGreaterThan(figures.programs);
   },
   TIMEOUT_MS,
 );
