@@ -2,6 +2,7 @@
 // All variants of a kernel live in one process and take turns; a figure is the median of the turns' ratios.
 //   node bench/run-time.mjs [--rounds N] [--json FILE] [kernel …]
 import fs from 'node:fs';
+import { enableBranchHints } from '../dist/machine/compilation.js';
 import { GuestInstance } from '../dist/machine/guest-instance.js';
 import { rewriteModule } from '../dist/rewrite/rewrite.js';
 import { decodeModule } from '../dist/wasm/module.js';
@@ -23,6 +24,9 @@ const names =
         .readdirSync(folder)
         .filter((n) => n.endsWith('.wasm'))
         .map((n) => n.slice(0, -5));
+
+// As the guest's thread does.
+enableBranchHints();
 
 const kernels = [];
 for (const name of names) kernels.push(measure(name));

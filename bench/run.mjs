@@ -10,3 +10,12 @@ for (const name of ['run-time', 'rewriting', 'pause', 'long-programs']) {
   });
   if (status !== 0) process.exit(status ?? 1);
 }
+
+const { status } = spawnSync(
+  process.execPath,
+  [fileURLToPath(new URL('../scripts/readme-figures.mjs', import.meta.url))],
+  {
+    stdio: 'inherit',
+  },
+);
+process.exitCode = status ?? 1;

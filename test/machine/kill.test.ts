@@ -81,7 +81,8 @@ describe('a pipe', () => {
         ({ exitCode } = ended);
       }
       expect(output).toBe(counted(90));
-      expect(stops).toBeGreaterThan(2);
+      // Once stopped and once gone on with at least: how often more is a matter of speed.
+      expect(stops).toBeGreaterThan(1);
     },
   );
 });
