@@ -114,7 +114,11 @@ export class FunctionGenerator extends LeafGenerator {
     code.u8(0x22).u32(local);
     this.constant(type);
     code.u8(0x20).u32(local).u8(0x20).u32(local);
-    code.u8(type === f32 ? 0x5b : 0x61).u8(0x1b).u8(0x22).u32(local);
+    code
+      .u8(type === f32 ? 0x5b : 0x61)
+      .u8(0x1b)
+      .u8(0x22)
+      .u32(local);
   }
 
   /** An address inside the smallest memory there is, but for a few that trap. */
