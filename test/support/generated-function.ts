@@ -1,12 +1,9 @@
 import { ByteWriter } from '../../src/wasm/byte-writer.ts';
 import { ValueType } from '../../src/wasm/value-type.ts';
-import { loads, operatorsOf, stores, trappingOperators } from './instruction-samples.ts';
+import { commonTypes, loads, operatorsOf, stores, trappingOperators } from './instruction-samples.ts';
 import { LeafGenerator, type ProgramShape, type Signature } from './leaf-generator.ts';
 
 const { i32, i64, f32, f64, v128, funcref, externref } = ValueType;
-
-/** Weighted: what most programs mostly hold. */
-const commonTypes: readonly number[] = [i32, i32, i32, i64, i64, f32, f64, f64, v128, funcref, externref];
 
 /**
  * Writes the body of one function at random: values of every type, nested constructs with parameters and results, so
@@ -481,8 +478,8 @@ export class FunctionGenerator extends LeafGenerator {
   /** An end of the function under a condition: return, tail call, or now and then a trap. */
   #leave(depth: number): void {
     const code = this.code;
-    this.#value(i32, depth - 1);
-    code.u8(0x41).s32(7).u8(0x71).u8(0x45).u8(0x04).u8(0x40);
+    this.#condition(depth - 1);
+    code.u8(0x04).u8(0x40);
     this.#openLabel([]);
     const kind = this.random.below(10);
     if (this.shape.tags.length > 0 && this.random.chance(0.4)) {

@@ -4,6 +4,8 @@ import { ValueType } from '../../src/wasm/value-type.ts';
 const { i32, i64, f32, f64, v128, funcref, externref } = ValueType;
 
 export const allTypes: readonly number[] = [i32, i64, f32, f64, v128, funcref, externref];
+/** Weighted: what most programs mostly hold. */
+export const commonTypes: readonly number[] = [i32, i32, i32, i64, i64, f32, f64, f64, v128, funcref, externref];
 
 /** Bytes of opcode, operand types; the result type is the key. Results that may be a fresh NaN are made a number again. */
 export interface Operator {
