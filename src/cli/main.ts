@@ -18,7 +18,10 @@ async function main(args: readonly string[]): Promise<number> {
     .version(ownVersion())
     .helpCommand(false)
     .enablePositionalOptions();
-  for (const command of [runCommand(settle), resumeCommand(settle), inspectCommand(settle)]) {
+  // All that a run prints is written at once. Leaving on one's own would first take down the process bit by bit, and a signal
+  // that comes meanwhile would find no handler and take the place of the exit code.
+  const leave = (code: number): void => process.exit(code);
+  for (const command of [runCommand(leave), resumeCommand(leave), inspectCommand(settle)]) {
     continuo.addCommand(command);
   }
   for (const command of [continuo, ...continuo.commands]) {
