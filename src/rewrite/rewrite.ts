@@ -14,7 +14,7 @@ import { type Additions, ModuleEncoder, TypeSection } from './module-encoder.ts'
 import { RuntimeKey, makeRuntimeFunctions, runtimeKey, runtimeTypes } from './runtime-functions.ts';
 
 /** Changes whenever the same input gives other bytes: rewritten modules are kept under it. */
-export const REWRITER_VERSION = 1;
+export const REWRITER_VERSION = 2;
 
 /** V8 takes no larger function. */
 const FUNCTION_BYTES_MAX = 7_654_321;

@@ -174,7 +174,7 @@ describe('resume', () => {
     const folder = scratch();
     const job = join(folder, 'job');
     const output = join(folder, 'output');
-    const path = program(folder, 'counts', counts(100, 1_000_000));
+    const path = program(folder, 'counts', counts(100, 4_000_000));
     const args = [
       'run',
       '--job',

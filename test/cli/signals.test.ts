@@ -148,7 +148,7 @@ describe('a signal', () => {
 
 it('SIGTERM again and again until it is done leaves the output of a run that nobody stopped', async () => {
   const folder = scratch();
-  const path = program(folder, 'counts', counts(200, 1_000_000));
+  const path = program(folder, 'counts', counts(200, 3_000_000));
   const output = join(folder, 'output');
   const args = ['run', '--job', join(folder, 'job'), '--verbose', '--stdout', output, path];
   let exitCode: number | null = 85;

@@ -67,7 +67,7 @@ describe('a pipe', () => {
     'gets each line once from a job that is stopped again and again, %s',
     async (mode) => {
       const folder = scratch();
-      const path = program(folder, 'counts', counts(90, 2_000_000));
+      const path = program(folder, 'counts', counts(90, 5_000_000));
       const args = ['run', '--job', join(folder, 'job'), '--interval', '10ms', '--verbose', '--output', mode, path];
       let output = '';
       let stops = 0;
@@ -91,7 +91,7 @@ describe('an inherited file', () => {
   it.each(['immediate', 'commit'])('holds each line once after any number of kills, %s', async (mode) => {
     const folder = scratch();
     const output = join(folder, 'output');
-    const path = program(folder, 'counts', counts(90, 2_000_000));
+    const path = program(folder, 'counts', counts(90, 5_000_000));
     const args = ['run', '--job', join(folder, 'job'), '--interval', '10ms', '--verbose', '--output', mode, path];
     writeFileSync(output, 'a line of somebody else\n');
     const descriptor = openSync(output, 'a');

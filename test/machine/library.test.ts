@@ -107,7 +107,7 @@ describe('Machine.start', () => {
   it('goes on after each stop where it was, and gives every line once', async () => {
     const output = new Output();
     const options: MachineOptions = {
-      program: assemble(counts(60, 1_000_000)),
+      program: assemble(counts(60, 3_000_000)),
       job: join(scratch(), 'job'),
       stdout: output.target,
     };
@@ -146,7 +146,7 @@ describe('Machine.resume', () => {
     const job = join(folder, 'job');
     const output = join(folder, 'output');
     const machine = Machine.start({
-      program: assemble(counts(50, 1_000_000)),
+      program: assemble(counts(50, 3_000_000)),
       job,
       stdout: { kind: 'file', path: output },
     });
