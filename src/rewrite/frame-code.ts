@@ -51,7 +51,8 @@ export function emitUnwindingTest(code: ByteWriter): void {
   emitLoadWord(code, controlRegion.unwindingWord);
 }
 
-function emitMemoryInstruction(code: ByteWriter, type: number, store: boolean, offset: number): void {
+/** A load or store of a whole value of a type; the alignment hint is 1 byte, which every address keeps. */
+export function emitMemoryInstruction(code: ByteWriter, type: number, store: boolean, offset: number): void {
   switch (type) {
     case ValueType.v128:
       code.pair(0xfd, (store ? Op.v128Store : Op.v128Load) - PREFIX_SIMD).u8(0);

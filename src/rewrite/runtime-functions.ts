@@ -1,9 +1,10 @@
 import { BIAS_WASM_PAGES, PAGE_SHIFT, PageState, PollState, controlRegion } from '../memory/layout.ts';
 import { ByteWriter } from '../wasm/byte-writer.ts';
 import type { Module } from '../wasm/module.ts';
-import { Op, PREFIX_MISC, PREFIX_SIMD } from '../wasm/opcode.ts';
+import { Op, PREFIX_MISC } from '../wasm/opcode.ts';
 import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-type.ts';
 import { type CallGraph, TABLE_INIT_STRIDE } from './call-graph.ts';
+import { emitMemoryInstruction } from './frame-code.ts';
 import type { StoreTracking } from './function-emitter.ts';
 import { FRAME_HEADER_BYTES } from './function-plan.ts';
 
@@ -302,7 +303,7 @@ class RuntimeBuilder {
       if (!mutable || isReferenceType(type)) return;
       code.pair(Op.i32Const, 0);
       if (save) code.u8(Op.globalGet).u32(index);
-      emitCellAccess(code, type, save, cell);
+      emitMemoryInstruction(code, type, save, cell);
       if (!save) code.u8(Op.globalSet).u32(index);
       cell += 16;
     });
@@ -334,24 +335,4 @@ class RuntimeBuilder {
     });
     this.#add(RuntimeKey.initialise, runtimeTypes.nothing, code, [[1, I]]);
   }
-}
-
-function emitCellAccess(code: ByteWriter, type: number, store: boolean, address: number): void {
-  switch (type) {
-    case ValueType.i64:
-      code.pair(store ? Op.i64Store : Op.i64Load, 3);
-      break;
-    case ValueType.f32:
-      code.pair(store ? Op.f32Store : Op.f32Load, 2);
-      break;
-    case ValueType.f64:
-      code.pair(store ? Op.f64Store : Op.f64Load, 3);
-      break;
-    case ValueType.v128:
-      code.pair(0xfd, (store ? Op.v128Store : Op.v128Load) - PREFIX_SIMD).u8(4);
-      break;
-    default:
-      code.pair(store ? Op.i32Store : Op.i32Load, 2);
-  }
-  code.u32(address);
 }
