@@ -31,6 +31,27 @@ export const PollState = {
 /** Values of a page state byte. The software tracker's store writes `dirty`; nothing in the guest writes `clean`. */
 export const PageState = { clean: 0, dirty: 1 } as const;
 
+/**
+ * Values of a page state byte where the guest has fewer frames than pages: what the guest may do with the page without
+ * asking. Bits, so that the states of the two pages of an access that crosses from one to the next can be joined by `and`.
+ *
+ * The guest itself raises `readable` to `writable` at its first write; everything else is the pager's.
+ */
+export const PageAccess = {
+  /** Absent, or resident in the inactive queue: the pager must be asked. */
+  none: 0,
+  /** Resident and equal to what its slot holds, or at least not known to differ. */
+  readable: 1,
+  /** Resident and dirty. */
+  writable: 3,
+} as const;
+
+/** Pages that strips of the guest pin at most, and all pins together; a pager needs a few frames more than that. */
+export const STRIP_PINS_MAX = 12;
+export const PINS_MAX = 14;
+export const FRAMES_MIN = 16;
+export const NOT_PINNED = 0xffff_ffff;
+
 export const controlRegion = {
   /** i32: a `PollState`. */
   pollWord: 0x40,
@@ -42,6 +63,13 @@ export const controlRegion = {
   safepointCountdown: 0x4c,
   /** i32: 1 while frames are being saved. A word of its own, so that the test after a call is a load and a branch. */
   unwindingWord: 0x50,
+  /**
+   * PINS_MAX × u32: pages that the guest accesses without asking again, until it names others here: those of the strip that
+   * it runs, of the piece that it copies. A pager takes neither frame nor access from them. `NOT_PINNED` is none.
+   */
+  pins: 0x80,
+  /** i32: times the guest raised a page from readable to writable. */
+  firstWrites: 0xc0,
   /** Bytes a host function may use as it likes while the guest is stopped. */
   scratch: 0x1000,
   scratchBytes: 0x7000,
@@ -51,15 +79,20 @@ export const controlRegion = {
   /** One 16-byte cell per mutable global of number or vector type, in order of global index. */
   globals: 0x1_0000,
   globalsBytes: 0xf_0000,
-  /** One byte per page of the guest: a `PageState`. */
+  /** One byte per page of the guest: a `PageState`, or a `PageAccess` where pages are paged. */
   pageStates: 0x10_0000,
   pageStatesBytes: 0x10_0000,
+  /**
+   * The room behind the state bytes up to here is always zero: the index of an access that is not aligned lies in it (see
+   * `rewrite/page-check.ts`), so that alignment and state are one test.
+   */
+  pageStatesWindowBytes: 0x100_0000,
   /**
    * Captured frames, the innermost first, growing upward. A frame is written before its end is checked: it may reach
    * into the staging area, which is larger than any frame and not in use while the guest runs.
    */
-  saveArea: 0x20_0000,
-  saveAreaBytes: 0x1d0_0000,
+  saveArea: 0x110_0000,
+  saveAreaBytes: 0xe0_0000,
   /** Pages on their way to or from the paging file, gathered so that one system call moves a whole run of slots. */
   staging: 0x1f0_0000,
   stagingBytes: 0x10_0000,
