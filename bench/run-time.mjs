@@ -5,12 +5,14 @@ import fs from 'node:fs';
 import { enableBranchHints } from '../dist/machine/compilation.js';
 import { GuestInstance } from '../dist/machine/guest-instance.js';
 import { rewriteModule } from '../dist/rewrite/rewrite.js';
+import { PageAccess, controlRegion } from '../dist/memory/layout.js';
 import { decodeModule } from '../dist/wasm/module.js';
 import { geometricMean, machineFacts, median, parseArguments, writeResult } from './measure.mjs';
 
 const VARIANTS = {
   safepoints: { tracking: 'none', counting: false },
   'safepoints and tracking': { tracking: 'software', counting: false },
+  'safepoints and page checks': { tracking: 'paged', counting: false },
 };
 const WARM_UP_MS = 250;
 const TURN_MS = 40;
@@ -96,6 +98,15 @@ function rewrittenRunner(bytes, rewriteOptions) {
   const rewritten = rewriteModule(module, rewriteOptions);
   const memory = GuestInstance.createMemory(module);
   const instance = new GuestInstance(rewritten, new WebAssembly.Module(rewritten.bytes), memory, {});
+  if (rewriteOptions.tracking === 'paged') {
+    // All frames: the first touch of a page raises its state, nothing else happens.
+    const states = new Uint8Array(memory.memory.buffer, controlRegion.pageStates, controlRegion.pageStatesBytes);
+    states.fill(PageAccess.readable, 0, memory.pageCount);
+    instance.attachFault((address, bytes) => {
+      if (address + bytes <= memory.lengthBytes) states.fill(PageAccess.readable, 0, memory.pageCount);
+      return 0;
+    });
+  }
   instance.initialiseMemory();
   if (module.startFunction !== undefined) instance.call(module.startFunction);
   instance.exports.setup();

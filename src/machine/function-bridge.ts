@@ -74,3 +74,19 @@ export function bridgeTo(
     throw error;
   }
 }
+
+/** A function of JavaScript as a table of WebAssembly can hold it: exported by a module that imports it. */
+export function asExportedFunction(
+  f: (...args: number[]) => number,
+  { params, results }: FunctionType,
+): () => unknown {
+  const sections: readonly (readonly [number, ByteWriter])[] = [
+    [SectionId.type, new ByteWriter().u32(1).u8(0x60).u32(params.length).raw(params).u32(results.length).raw(results)],
+    [SectionId.import, new ByteWriter().u32(1).name('').name('').u8(ExternalKind.function).u32(0)],
+    [SectionId.export, new ByteWriter().u32(1).name('').u8(ExternalKind.function).u32(0)],
+  ];
+  const out = new ByteWriter().raw(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
+  for (const [id, contents] of sections) out.u8(id).u32(contents.length).raw(contents.view());
+  const module = new WebAssembly.Module(out.toBytes());
+  return new WebAssembly.Instance(module, { '': { '': f } }).exports[''] as () => unknown;
+}

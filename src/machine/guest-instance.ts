@@ -21,10 +21,11 @@ import {
   resumeImports,
 } from '../rewrite/resume-module.ts';
 import { type RewrittenModule, referenceIndex } from '../rewrite/rewrite.ts';
-import { RuntimeKey } from '../rewrite/runtime-functions.ts';
+import { RuntimeKey, runtimeTypes } from '../rewrite/runtime-functions.ts';
 import type { Module } from '../wasm/module.ts';
 import { ValueType } from '../wasm/value-type.ts';
 import { compileOptimised } from './compilation.ts';
+import { asExportedFunction } from './function-bridge.ts';
 import { type KnownPosition, StackArea } from './stack-area.ts';
 
 /** How a run of the guest ended: it returned, or its stack lies captured in the save area. */
@@ -91,6 +92,12 @@ export class GuestInstance {
     const { initial, maximum } = memoryLimits(module);
     const size = guestWasmPages === undefined ? initial : guestWasmPages + BIAS_WASM_PAGES;
     return new GuestMemory(new WebAssembly.Memory({ initial: size, maximum, shared: true }));
+  }
+
+  /** Gives a paged guest its pager: (address, bytes, write) → 0, or anything else to make the guest trap. */
+  attachFault(fault: (address: number, lengthBytes: number, write: number) => number): void {
+    this.functions.grow(1);
+    this.functions.set(this.functions.length - 1, asExportedFunction(fault, runtimeTypes.i32x3ToI32));
   }
 
   /** Copies the active data segments into memory, as instantiation does; not to be repeated on a restart. */

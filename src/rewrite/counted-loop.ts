@@ -1,5 +1,6 @@
+import { STRIP_PINS_MAX } from '../memory/layout.ts';
 import type { BodyDecoder } from '../wasm/function-body.ts';
-import { Op, accessBytesOf, isStore } from '../wasm/opcode.ts';
+import { Op, accessBytesOf, isStore, popsOf } from '../wasm/opcode.ts';
 
 /**
  * Recognises innermost loops that a local counts, so that they can run in strips:
@@ -31,6 +32,10 @@ export interface CountedLoop {
   readonly streams: readonly StoreStream[];
   /** Rows of the stores that belong to streams. */
   readonly hoistedStores: ReadonlySet<number>;
+  /** Loads and stores by where they go, for strips of a guest whose pages may be absent. */
+  readonly accessStreams: readonly AccessStream[];
+  /** Rows of the loads and stores that belong to access streams. */
+  readonly hoistedAccesses: ReadonlySet<number>;
   /** Number of iterations when it is known and the same each time, else undefined. */
   readonly tripCount: number | undefined;
 }
@@ -45,6 +50,11 @@ export interface StoreStream {
   readonly step: number;
 }
 
+/** Accesses whose address is the same sum but for a constant: `high` is that of the last byte any of them reaches. */
+export interface AccessStream extends StoreStream {
+  readonly writes: boolean;
+}
+
 /** coefficient × local or global, as it stands at the loop's head. */
 export interface Term {
   readonly global: boolean;
@@ -57,6 +67,11 @@ const STREAM_STEP_MAX = 512;
 const INDUCTION_STEP_MAX = 1 << 16;
 const EXPRESSION_DEPTH_MAX = 16;
 const MERGE_BYTES_MAX = 1024;
+
+type LoopShape = Pick<
+  CountedLoop,
+  'induction' | 'step' | 'condition' | 'testedAtTop' | 'boundRow' | 'branchRow'
+>;
 
 interface LinearForm {
   readonly terms: Map<number, number>;
@@ -90,7 +105,7 @@ export class LoopAnalysis {
     if (!this.#scan() || this.#backEdges !== 1) return undefined;
     const found = op[this.#end - 1] === Op.brIf ? this.#testedAtBottom() : this.#testedAtTop();
     if (found === undefined) return undefined;
-    return { ...found, ...this.#streams(), row: loop, tripCount: this.#tripCount(found) };
+    return { ...found, ...this.#streams(), ...this.#accesses(), row: loop, tripCount: this.#tripCount(found) };
   }
 
   /** Gathers what the loop writes; false when it holds something that a strip must not. */
@@ -142,7 +157,7 @@ export class LoopAnalysis {
     return true;
   }
 
-  #testedAtBottom(): Omit<CountedLoop, 'row' | 'streams' | 'hoistedStores' | 'tripCount'> | undefined {
+  #testedAtBottom(): LoopShape | undefined {
     const { op, immediate, labelDepth, stack, nodeRow } = this.#body;
     const branchRow = this.#end - 1;
     this.#level = labelDepth[this.#loop] + 1;
@@ -159,7 +174,7 @@ export class LoopAnalysis {
     return compared && { ...compared, testedAtTop: false, branchRow };
   }
 
-  #testedAtTop(): Omit<CountedLoop, 'row' | 'streams' | 'hoistedStores' | 'tripCount'> | undefined {
+  #testedAtTop(): LoopShape | undefined {
     const { op, immediate, labelDepth, elseOf, partner } = this.#body;
     const test = this.#loop + 3;
     const opener = test + 1;
@@ -248,17 +263,53 @@ export class LoopAnalysis {
     for (let i = this.#loop + 1; i < this.#end; i++) {
       if (isStore[op[i]] === 0 || labelDepth[i] !== this.#level) continue;
       const form = this.#linear(nodeBelow[stack[i]], 0);
-      if (form === undefined) continue;
-      let step = 0;
-      for (const [key, coefficient] of form.terms) {
-        if (key < GLOBAL_KEY) step = (step + Math.imul(coefficient, this.#stepOf(key)!)) | 0;
-      }
-      if (Math.abs(step) > STREAM_STEP_MAX) continue;
+      const step = this.#streamStep(form);
+      if (form === undefined || step === undefined) continue;
       const constant = (form.constant + immediate[i]) | 0;
-      addToStreams(streams, form.terms, constant, step);
+      const list = termsOf(form);
+      const same = streams.findIndex((stream) => isNear(stream, list, constant, constant));
+      if (same < 0) streams.push({ terms: list, low: constant, high: constant, step });
+      else streams[same] = widened(streams[same], constant, constant);
       hoistedStores.add(i);
     }
     return { streams, hoistedStores };
+  }
+
+  /** As many streams as a strip can pin the pages of, two each; other accesses look after themselves. */
+  #accesses(): Pick<CountedLoop, 'accessStreams' | 'hoistedAccesses'> {
+    const { op, immediate, labelDepth, stack, nodeBelow } = this.#body;
+    const accessStreams: AccessStream[] = [];
+    const hoistedAccesses = new Set<number>();
+    for (let i = this.#loop + 1; i < this.#end; i++) {
+      const bytes = accessBytesOf[op[i]];
+      if (bytes === 0 || labelDepth[i] !== this.#level) continue;
+      const form = this.#linear(popsOf[op[i]] === 1 ? stack[i] : nodeBelow[stack[i]], 0);
+      const step = this.#streamStep(form);
+      if (form === undefined || step === undefined) continue;
+      const low = (form.constant + immediate[i]) | 0;
+      const high = low + bytes - 1;
+      const list = termsOf(form);
+      const writes = isStore[op[i]] === 1;
+      const same = accessStreams.findIndex((stream) => isNear(stream, list, low, high));
+      if (same >= 0) {
+        const stream = accessStreams[same];
+        accessStreams[same] = { ...widened(stream, low, high), writes: stream.writes || writes };
+      } else if (accessStreams.length < STRIP_PINS_MAX / 2) {
+        accessStreams.push({ terms: list, low, high, step, writes });
+      } else continue;
+      hoistedAccesses.add(i);
+    }
+    return { accessStreams, hoistedAccesses };
+  }
+
+  /** By how much an address moves in one iteration; undefined where strips would not pay. */
+  #streamStep(form: LinearForm | undefined): number | undefined {
+    if (form === undefined) return undefined;
+    let step = 0;
+    for (const [key, coefficient] of form.terms) {
+      if (key < GLOBAL_KEY) step = (step + Math.imul(coefficient, this.#stepOf(key)!)) | 0;
+    }
+    return Math.abs(step) > STREAM_STEP_MAX ? undefined : step;
   }
 
   /** The value of a stack node as a sum of locals and globals at the loop's head, if it is one. */
@@ -390,31 +441,24 @@ function scale(form: LinearForm | undefined, by: number): LinearForm | undefined
   return form;
 }
 
-function addToStreams(
-  streams: StoreStream[],
-  terms: ReadonlyMap<number, number>,
-  constant: number,
-  step: number,
-): void {
+function termsOf(form: LinearForm): Term[] {
   const list: Term[] = [];
-  for (const [key, coefficient] of terms) {
+  for (const [key, coefficient] of form.terms) {
     if (coefficient !== 0) list.push({ global: key >= GLOBAL_KEY, index: key % GLOBAL_KEY, coefficient });
   }
-  list.sort((a, b) => Number(a.global) - Number(b.global) || a.index - b.index);
-  const same = streams.findIndex((stream) => {
-    if (stream.terms.length !== list.length) return false;
-    const low = Math.min(stream.low, constant);
-    const high = Math.max(stream.high, constant);
-    if (high - low > MERGE_BYTES_MAX) return false;
-    return stream.terms.every(
-      (term, k) =>
-        term.global === list[k].global && term.index === list[k].index && term.coefficient === list[k].coefficient,
-    );
-  });
-  if (same < 0) {
-    streams.push({ terms: list, low: constant, high: constant, step });
-    return;
-  }
-  const { low, high } = streams[same];
-  streams[same] = { ...streams[same], low: Math.min(low, constant), high: Math.max(high, constant) };
+  return list.sort((a, b) => Number(a.global) - Number(b.global) || a.index - b.index);
+}
+
+/** Whether addresses are those of the stream but for constants that are not far from its own. */
+function isNear(stream: StoreStream, terms: readonly Term[], low: number, high: number): boolean {
+  if (stream.terms.length !== terms.length) return false;
+  if (Math.max(stream.high, high) - Math.min(stream.low, low) > MERGE_BYTES_MAX) return false;
+  return stream.terms.every(
+    (term, k) =>
+      term.global === terms[k].global && term.index === terms[k].index && term.coefficient === terms[k].coefficient,
+  );
+}
+
+function widened<S extends StoreStream>(stream: S, low: number, high: number): S {
+  return { ...stream, low: Math.min(stream.low, low), high: Math.max(stream.high, high) };
 }

@@ -17,14 +17,18 @@ import { ENTRY_SITE, type FunctionPlan, PositionKind, type SiteGroup } from './f
 import type { ExceptionNote } from './exception-notes.ts';
 import { emitBiasedAccess, emitMark } from './access-code.ts';
 import { LocalPool, Scratch, writeLocals } from './local-pool.ts';
-import { emitStripHead } from './strip-code.ts';
+import { emitPageCheck } from './page-check.ts';
+import { type StripStreams, emitStripHead } from './strip-code.ts';
 
-/** How writes to guest memory become known: by code beside each store, or by someone else (the kernel, or no one). */
-export type StoreTracking = 'software' | 'none';
+/**
+ * How accesses to guest memory become known: `software`, by a mark beside each store; `paged`, by a check before each
+ * access, since the page may be absent; `none`, by someone else (the kernel, or no one).
+ */
+export type AccessTracking = 'software' | 'paged' | 'none';
 
 /** Where an emitter's code stands: what the numbers of functions are there. */
 export interface CodeTarget extends ReferenceStore {
-  readonly tracking: StoreTracking;
+  readonly tracking: AccessTracking;
   /** Polls count safepoints down besides looking at the poll word. */
   readonly counting: boolean;
   /** The function to call for a function of the original program. */
@@ -33,6 +37,8 @@ export interface CodeTarget extends ReferenceStore {
   referenceIndex(original: number): number;
   /** The function of ours that does a memory, table or segment instruction in the guest's stead. */
   runtimeFunction(op: number, immediate: number, immediate2: number): number;
+  /** The function of ours that makes pages accessible; only where accesses are checked. */
+  ensureFunction(): number;
 }
 
 /** Instructions whose bytes are copied as they are and that change neither labels nor numbers. */
@@ -185,7 +191,7 @@ export class FunctionEmitter {
         continue;
       }
       if (plain[op] === 1) {
-        if (isSimpleValue[op] === 1 && i + 1 < to && this.#needsMark(i + 1)) {
+        if (isSimpleValue[op] === 1 && i + 1 < to && isStore[body.op[i + 1]] === 1 && this.#isTracked(i + 1)) {
           this.#flushRaw();
           this.#emitTrackedStoreOfSimpleValue(i);
           i++;
@@ -442,7 +448,7 @@ export class FunctionEmitter {
       left: this.#locals.local(Scratch.left),
     };
     const value = boundRow >= 0 && body.op[boundRow] === Op.i32Const ? body.constant(boundRow) : undefined;
-    emitStripHead(code, loop, locals, this.target.tracking === 'software', emitBound, { value });
+    emitStripHead(code, loop, locals, this.#stripStreams(), emitBound, { value });
     code.pair(Op.loop, 0x40);
     this.openLabel(body.labelDepth[row], row);
     this.#strip = loop;
@@ -458,36 +464,65 @@ export class FunctionEmitter {
     this.depth--;
   }
 
-  /** Whether row `i` is a store that must mark its page. */
-  #needsMark(i: number): boolean {
-    return (
-      isStore[this.body.op[i]] === 1 &&
-      this.target.tracking === 'software' &&
-      this.#strip?.hoistedStores.has(i) !== true
-    );
+  #stripStreams(): StripStreams {
+    const { target, unlikelyBranches } = this;
+    if (target.tracking === 'software') return { kind: 'marked' };
+    if (target.tracking === 'none') return { kind: 'none' };
+    return { kind: 'checked', ensureFunction: target.ensureFunction(), unlikelyBranches };
+  }
+
+  /** Whether row `i` is an access that must mark or check its page. */
+  #isTracked(i: number): boolean {
+    const { op } = this.body;
+    switch (this.target.tracking) {
+      case 'software':
+        return isStore[op[i]] === 1 && this.#strip?.hoistedStores.has(i) !== true;
+      case 'paged':
+        return accessBytesOf[op[i]] > 0 && this.#strip?.hoistedAccesses.has(i) !== true;
+      case 'none':
+        return false;
+    }
+  }
+
+  /** What goes before the access of row `i`, whose address is on the stack; leaves it in its local. */
+  #emitTracking(i: number): number {
+    const { body, code, target } = this;
+    const op = body.op[i];
+    const address = this.#locals.local(Scratch.address);
+    const offset = body.immediate[i];
+    const bytes = accessBytesOf[op];
+    if (target.tracking === 'software') {
+      code.u8(Op.localTee).u32(address);
+      emitMark(code, offset, bytes);
+      return address;
+    }
+    code.u8(Op.localSet).u32(address);
+    const aligned = 1 << body.immediate2[i] >= bytes;
+    const ensureFunction = target.ensureFunction();
+    const store = isStore[op] === 1;
+    emitPageCheck(code, this.unlikelyBranches, { address, offset, bytes, aligned, store, ensureFunction });
+    return address;
   }
 
   #emitAccess(i: number, op: number): void {
-    if (this.#needsMark(i)) {
+    if (this.#isTracked(i)) {
       const { body, code } = this;
-      const node = body.stack[i];
-      const value = this.#locals.local(Scratch.value, body.nodeType[node]);
-      const address = this.#locals.local(Scratch.address);
-      code.u8(Op.localSet).u32(value).u8(Op.localTee).u32(address);
-      emitMark(code, body.immediate[i], accessBytesOf[op]);
-      code.u8(Op.localGet).u32(address).u8(Op.localGet).u32(value);
+      // A store, or a load into a lane, has a value above its address.
+      const hasValue = popsOf[op] === 2;
+      const value = hasValue ? this.#locals.local(Scratch.value, body.nodeType[body.stack[i]]) : 0;
+      if (hasValue) code.u8(Op.localSet).u32(value);
+      const address = this.#emitTracking(i);
+      code.u8(Op.localGet).u32(address);
+      if (hasValue) code.u8(Op.localGet).u32(value);
     }
     emitBiasedAccess(this.code, this.body, i);
   }
 
-  /** Rows `i` (a local or constant) and `i + 1` (the store of it): the mark goes before the value. */
+  /** Rows `i` (a local or constant) and `i + 1` (the store of it): the tracking goes before the value. */
   #emitTrackedStoreOfSimpleValue(i: number): void {
-    const { body, code } = this;
-    const address = this.#locals.local(Scratch.address);
-    code.u8(Op.localTee).u32(address);
-    emitMark(code, body.immediate[i + 1], accessBytesOf[body.op[i + 1]]);
-    code.u8(Op.localGet).u32(address);
+    const address = this.#emitTracking(i + 1);
+    this.code.u8(Op.localGet).u32(address);
     this.#raw(i);
-    emitBiasedAccess(code, body, i + 1);
+    emitBiasedAccess(this.code, this.body, i + 1);
   }
 }

@@ -125,6 +125,7 @@ export class ResumeModuleBuilder {
       runtimeFunction: (op, a, b) => runtime(runtimeKey(op, a, b)),
       saveFunction: (type) => runtime(type === ValueType.funcref ? RuntimeKey.saveFuncref : RuntimeKey.saveExternref),
       endFrameFunction: () => runtime(RuntimeKey.endFrame),
+      ensureFunction: () => runtime(RuntimeKey.ensure),
       table: (type) => tableCount + 1 + (type === ValueType.funcref ? 0 : 1),
     };
     const emitter = new ResumeEmitter(this.#plan, target, types, want, tableCount);

@@ -7,20 +7,27 @@ import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-typ
 import { type CallGraph, analyseCalls } from './call-graph.ts';
 import { type DoorContext, enterKey, functionsBehindDoors, makeDoors } from './door-code.ts';
 import { emitBeginFrame, emitEndFrame, emitSaveValues, emitUnwindingTest, emitZeros } from './frame-code.ts';
-import { type CodeTarget, FunctionEmitter, type StoreTracking } from './function-emitter.ts';
+import { type CodeTarget, FunctionEmitter, type AccessTracking } from './function-emitter.ts';
 import { ENTRY_SITE, FunctionPlan, PositionKind } from './function-plan.ts';
 import { BranchHints } from './branch-hints.ts';
 import { type Additions, ModuleEncoder, TypeSection } from './module-encoder.ts';
-import { RuntimeKey, makeRuntimeFunctions, runtimeKey, runtimeTypes } from './runtime-functions.ts';
+import {
+  type RuntimeContext,
+  type RuntimeFunction,
+  RuntimeKey,
+  makeRuntimeFunctions,
+  runtimeKey,
+  runtimeTypes,
+} from './runtime-functions.ts';
 
 /** Changes whenever the same input gives other bytes: rewritten modules are kept under it. */
-export const REWRITER_VERSION = 2;
+export const REWRITER_VERSION = 3;
 
 /** V8 takes no larger function. */
 const FUNCTION_BYTES_MAX = 7_654_321;
 
 export interface RewriteOptions {
-  readonly tracking: StoreTracking;
+  readonly tracking: AccessTracking;
   /** Polls also count down, so that a capture can be asked for after an exact number of safepoints. */
   readonly counting: boolean;
   /** The instance is called by code that knows nothing of captures: see `door-code.ts`. */
@@ -71,14 +78,17 @@ export function rewriteModule(module: Module, options: RewriteOptions, kept?: Ke
   const types = new TypeSection(module);
   const imported = module.importedFunctionCount;
   const firstRuntime = module.functionTypes.length + imported;
-  const runtime = makeRuntimeFunctions({
+  const runtimeContext: RuntimeContext = {
     module,
     graph,
     tracking: options.tracking,
     firstIndex: firstRuntime,
     savedFuncrefTable: module.tables.length + 1,
     savedExternrefTable: module.tables.length + 2,
-  });
+    fault: undefined,
+  };
+  const runtime =
+    options.tracking === 'paged' ? pagedRuntime(runtimeContext, types) : makeRuntimeFunctions(runtimeContext);
   const runtimeFunctions = new Map(runtime.map(({ key }, k) => [key, firstRuntime + k]));
   const behindDoors = options.doors === true ? functionsBehindDoors(module, graph) : [];
   const firstDoor = firstRuntime + runtime.length;
@@ -96,6 +106,7 @@ export function rewriteModule(module: Module, options: RewriteOptions, kept?: Ke
       runtimeFunctions.get(type === ValueType.funcref ? RuntimeKey.saveFuncref : RuntimeKey.saveExternref)!,
     endFrameFunction: () => runtimeFunctions.get(RuntimeKey.endFrame)!,
     table: (type) => module.tables.length + (type === ValueType.funcref ? 1 : 2),
+    ensureFunction: () => runtimeFunctions.get(RuntimeKey.ensure)!,
   };
   const added: Additions['functions'][number][] = [];
   for (let f = 0; f < imported; f++) {
@@ -121,6 +132,13 @@ export function rewriteModule(module: Module, options: RewriteOptions, kept?: Ke
   const additions = { types, functions: added, functionIndex, referenceIndex, insideGlobal: options.doors === true };
   const bytes = kept?.bytes ?? encodeRewritten(module, graph, target, additions);
   return { bytes, module, graph, options, runtimeFunctions, doors, addedFunctionTypes };
+}
+
+/** The runtime functions of a paged guest, whose `ensure` calls an entry that the machine adds behind all functions. */
+function pagedRuntime(context: RuntimeContext, types: TypeSection): RuntimeFunction[] {
+  const fault = { table: context.module.tables.length, typeIndex: types.indexOf(runtimeTypes.i32x3ToI32) };
+  const { length } = makeRuntimeFunctions({ ...context, fault: { ...fault, entry: 0 } });
+  return makeRuntimeFunctions({ ...context, fault: { ...fault, entry: context.firstIndex + length } });
 }
 
 /** Emits all code, one function at a time, and the module around it. */

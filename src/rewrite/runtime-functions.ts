@@ -5,7 +5,8 @@ import { Op, PREFIX_MISC } from '../wasm/opcode.ts';
 import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-type.ts';
 import { type CallGraph, TABLE_INIT_STRIDE } from './call-graph.ts';
 import { emitMemoryInstruction } from './frame-code.ts';
-import type { StoreTracking } from './function-emitter.ts';
+import type { AccessTracking } from './function-emitter.ts';
+import { type PagedCode, emitPagedCopy, emitPagedFill, emitPagedInit, ensureCode } from './paged-memory.ts';
 import { FRAME_HEADER_BYTES } from './function-plan.ts';
 
 /**
@@ -29,6 +30,7 @@ export const runtimeTypes = {
   i32ToI32: { params: Uint8Array.of(I), results: Uint8Array.of(I) },
   i32x2ToI32: { params: Uint8Array.of(I, I), results: Uint8Array.of(I) },
   i32x3: { params: Uint8Array.of(I, I, I), results: none },
+  i32x3ToI32: { params: Uint8Array.of(I, I, I), results: Uint8Array.of(I) },
   funcrefToI32: { params: Uint8Array.of(ValueType.funcref), results: Uint8Array.of(I) },
   externrefToI32: { params: Uint8Array.of(ValueType.externref), results: Uint8Array.of(I) },
 } as const satisfies Record<string, FunctionType>;
@@ -42,12 +44,14 @@ export interface RuntimeFunction {
 export interface RuntimeContext {
   readonly module: Module;
   readonly graph: CallGraph;
-  readonly tracking: StoreTracking;
+  readonly tracking: AccessTracking;
   /** Function index of the first runtime function. */
   readonly firstIndex: number;
   /** Table indices of the saved references. */
   readonly savedFuncrefTable: number;
   readonly savedExternrefTable: number;
+  /** How `ensure` calls the pager: through this entry of the table of all functions, with the type of that index. */
+  readonly fault: { readonly table: number; readonly entry: number; readonly typeIndex: number } | undefined;
 }
 
 /** Name of the runtime function that stands for an instruction with these immediates. */
@@ -74,6 +78,7 @@ export const RuntimeKey = {
   saveGlobals: 'save globals',
   loadGlobals: 'load globals',
   endFrame: 'end frame',
+  ensure: 'ensure',
   saveFuncref: 'save funcref',
   saveExternref: 'save externref',
 } as const;
@@ -103,7 +108,8 @@ class RuntimeBuilder {
   build(): RuntimeFunction[] {
     const { module, graph, savedFuncrefTable, savedExternrefTable } = this.#context;
     this.#checkedAddress();
-    this.#markPages();
+    if (this.#context.fault === undefined) this.#markPages();
+    else this.#ensure(this.#context.fault);
     this.#size();
     this.#grow();
     this.#fill();
@@ -176,6 +182,15 @@ class RuntimeBuilder {
     this.#add(RuntimeKey.markPages, runtimeTypes.i32x3, code);
   }
 
+  #ensure({ table, entry, typeIndex }: NonNullable<RuntimeContext['fault']>): void {
+    this.#add(RuntimeKey.ensure, runtimeTypes.i32x3, ensureCode(typeIndex, table, entry), [[3, I]]);
+  }
+
+  /** Code of a memory instruction that goes page by page; undefined where pages are always there. */
+  #paged(code: ByteWriter): PagedCode | undefined {
+    return this.#context.fault === undefined ? undefined : { code, ensure: this.#indexOf(RuntimeKey.ensure) };
+  }
+
   #size(): void {
     const code = new ByteWriter();
     code.pair(Op.memorySize, 0).u8(Op.i32Const).s32(BIAS_WASM_PAGES).u8(Op.i32Sub);
@@ -211,29 +226,47 @@ class RuntimeBuilder {
   #fill(): void {
     const code = new ByteWriter();
     this.#callChecked(code, 0, 2);
-    code.pair(Op.localGet, 1).pair(Op.localGet, 2);
-    this.#bulk(code, Op.memoryFill, 0);
-    this.#callMark(code, 0, 2);
-    this.#add(String(Op.memoryFill), runtimeTypes.i32x3, code);
+    const paged = this.#paged(code);
+    if (paged === undefined) {
+      code.pair(Op.localGet, 1).pair(Op.localGet, 2);
+      this.#bulk(code, Op.memoryFill, 0);
+      this.#callMark(code, 0, 2);
+    } else {
+      code.u8(Op.drop);
+      emitPagedFill(paged);
+    }
+    this.#add(String(Op.memoryFill), runtimeTypes.i32x3, code, [[2, I]]);
   }
 
   #copy(): void {
     const code = new ByteWriter();
     this.#callChecked(code, 0, 2);
     this.#callChecked(code, 1, 2);
-    code.pair(Op.localGet, 2);
-    this.#bulk(code, Op.memoryCopy, 0, 0);
-    this.#callMark(code, 0, 2);
-    this.#add(String(Op.memoryCopy), runtimeTypes.i32x3, code);
+    const paged = this.#paged(code);
+    if (paged === undefined) {
+      code.pair(Op.localGet, 2);
+      this.#bulk(code, Op.memoryCopy, 0, 0);
+      this.#callMark(code, 0, 2);
+    } else {
+      code.u8(Op.drop).u8(Op.drop);
+      emitPagedCopy(paged);
+    }
+    this.#add(String(Op.memoryCopy), runtimeTypes.i32x3, code, [[2, I]]);
   }
 
   #memoryInit(segment: number): void {
     const code = new ByteWriter();
     this.#callChecked(code, 0, 2);
-    code.pair(Op.localGet, 1).pair(Op.localGet, 2);
-    this.#bulk(code, Op.memoryInit, segment, 0);
-    this.#callMark(code, 0, 2);
-    this.#add(runtimeKey(Op.memoryInit, segment, 0), runtimeTypes.i32x3, code);
+    const paged = this.#paged(code);
+    if (paged === undefined) {
+      code.pair(Op.localGet, 1).pair(Op.localGet, 2);
+      this.#bulk(code, Op.memoryInit, segment, 0);
+      this.#callMark(code, 0, 2);
+    } else {
+      code.u8(Op.drop);
+      emitPagedInit(paged, segment, { destination: 0, source: 1, count: 2, piece: 3, room: 4 });
+    }
+    this.#add(runtimeKey(Op.memoryInit, segment, 0), runtimeTypes.i32x3, code, [[2, I]]);
   }
 
   #drop(op: number, segment: number, flagAddress: number): void {
@@ -322,17 +355,24 @@ class RuntimeBuilder {
   #initialise(): void {
     const { module } = this.#context;
     const code = new ByteWriter();
+    const [destination, source, count, piece, room] = [0, 1, 2, 3, 4];
+    const paged = this.#paged(code);
     module.data.forEach((segment, index) => {
       if (segment.offset === undefined) return;
       const length = segment.bytes.end - segment.bytes.start;
-      code.raw(module.bytes, segment.offset.start, segment.offset.end).pair(Op.localTee, 0);
-      code.u8(Op.i32Const).s32(length).u8(Op.call).u32(this.#indexOf(RuntimeKey.checkedAddress));
-      code.pair(Op.i32Const, 0).u8(Op.i32Const).s32(length);
-      this.#bulk(code, Op.memoryInit, index, 0);
+      code.raw(module.bytes, segment.offset.start, segment.offset.end).pair(Op.localSet, destination);
+      code.u8(Op.i32Const).s32(length).pair(Op.localSet, count);
+      this.#callChecked(code, destination, count);
+      if (paged === undefined) {
+        code.pair(Op.i32Const, 0).pair(Op.localGet, count);
+        this.#bulk(code, Op.memoryInit, index, 0);
+        this.#callMark(code, destination, count);
+      } else {
+        code.u8(Op.drop).pair(Op.i32Const, 0).pair(Op.localSet, source);
+        emitPagedInit(paged, index, { destination, source, count, piece, room });
+      }
       this.#bulk(code, Op.dataDrop, index);
-      code.pair(Op.localGet, 0).u8(Op.i32Const).s32(length).pair(Op.i32Const, 0);
-      code.u8(Op.call).u32(this.#indexOf(RuntimeKey.markPages));
     });
-    this.#add(RuntimeKey.initialise, runtimeTypes.nothing, code, [[1, I]]);
+    this.#add(RuntimeKey.initialise, runtimeTypes.nothing, code, [[5, I]]);
   }
 }

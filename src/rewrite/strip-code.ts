@@ -1,7 +1,8 @@
 import { PAGE_BYTES, PAGE_SHIFT, PageState, controlRegion } from '../memory/layout.ts';
 import type { ByteWriter } from '../wasm/byte-writer.ts';
 import { Op } from '../wasm/opcode.ts';
-import type { CountedLoop, StoreStream } from './counted-loop.ts';
+import type { AccessStream, CountedLoop, StoreStream } from './counted-loop.ts';
+import { emitAccessTest } from './page-check.ts';
 
 /**
  * The head of a strip. A counted loop becomes two:
@@ -42,16 +43,25 @@ export interface KnownBound {
   readonly value: number | undefined;
 }
 
+/** What the head does for the body's accesses. */
+export type StripStreams =
+  | { readonly kind: 'none' }
+  /** Marks the pages of stores dirty. */
+  | { readonly kind: 'marked' }
+  /** Makes the pages of loads and stores resident, and pins them until the next strip. */
+  | { readonly kind: 'checked'; readonly ensureFunction: number; readonly unlikelyBranches: number[] };
+
 export function emitStripHead(
   code: ByteWriter,
   loop: CountedLoop,
   locals: StripLocals,
-  markStreams: boolean,
+  streams: StripStreams,
   emitBound: () => void,
   bound: KnownBound,
 ): void {
   code.u8(Op.i32Const).s32(iterationLimit(loop)).u8(Op.localSet).u32(locals.iterations);
-  if (markStreams) for (const stream of loop.streams) emitStream(code, stream, locals);
+  if (streams.kind === 'marked') for (const stream of loop.streams) emitStream(code, stream, locals);
+  else if (streams.kind === 'checked') emitCheckedStreams(code, loop.accessStreams, locals, streams);
   if (loop.condition === 'ne') emitNotEqualLimit(code, loop, locals, emitBound);
   else emitOrderedLimit(code, loop, locals, emitBound, bound);
   code.u8(Op.localSet).u32(locals.limit);
@@ -85,9 +95,67 @@ function emitAddress(code: ByteWriter, stream: StoreStream, constant: number): v
 }
 
 /** The address is on the stack: marks its page, and bounds the iterations by those that stay in it. */
-function emitMarkAndBound(code: ByteWriter, { step }: StoreStream, { address, iterations, left }: StripLocals): void {
-  code.u8(Op.localTee).u32(address).pair(Op.i32Const, PAGE_SHIFT).u8(Op.i32ShrU);
+function emitMarkAndBound(code: ByteWriter, stream: StoreStream, locals: StripLocals): void {
+  code.u8(Op.localTee).u32(locals.address).pair(Op.i32Const, PAGE_SHIFT).u8(Op.i32ShrU);
   code.pair(Op.i32Const, PageState.dirty).pair(Op.i32Store8, 0).u32(controlRegion.pageStates);
+  emitIterationsInPage(code, stream, locals);
+}
+
+/**
+ * Each stream touches the pages of its first and its last byte, which are the same or neighbours. A stream that moves
+ * upward stays in them while its last byte stays in its page, one that moves downward while its first byte does.
+ *
+ * All pages are pinned before they are asked for, so none of them leaves while the others come; and accesses in the body
+ * that belong to no stream may bring pages in, but take none of these.
+ */
+function emitCheckedStreams(
+  code: ByteWriter,
+  streams: readonly AccessStream[],
+  locals: StripLocals,
+  { ensureFunction, unlikelyBranches }: Extract<StripStreams, { kind: 'checked' }>,
+): void {
+  const { address } = locals;
+  const emitPage = (): void => {
+    code.u8(Op.localGet).u32(address).pair(Op.i32Const, PAGE_SHIFT).u8(Op.i32ShrU);
+  };
+  let pin: number = controlRegion.pins;
+  const emitPinned = (writes: boolean): void => {
+    code.pair(Op.i32Const, 0);
+    emitPage();
+    code.pair(Op.i32Store, 2).u32(pin);
+    pin += 4;
+    emitPage();
+    code.pair(Op.i32Load8U, 0).u32(controlRegion.pageStates);
+    emitAccessTest(code, writes);
+    unlikelyBranches.push(code.length);
+    code.pair(Op.if, 0x40).u8(Op.localGet).u32(address);
+    code.pair(Op.i32Const, 1).pair(Op.i32Const, writes ? 1 : 0);
+    code.u8(Op.call).u32(ensureFunction).u8(Op.end);
+  };
+  for (const stream of streams) {
+    emitAddress(code, stream, stream.low);
+    code.u8(Op.localSet).u32(address);
+    emitPinned(stream.writes);
+    if (stream.step < 0) emitIterationsInPage(code, stream, locals);
+    if (stream.high > stream.low) {
+      code
+        .u8(Op.localGet)
+        .u32(address)
+        .u8(Op.i32Const)
+        .s32(stream.high - stream.low);
+      code.u8(Op.i32Add).u8(Op.localSet).u32(address);
+      emitPinned(stream.writes);
+    }
+    if (stream.step > 0) emitIterationsInPage(code, stream, locals);
+  }
+}
+
+/** Bounds the iterations by those for which the address in its local stays in its page. */
+function emitIterationsInPage(
+  code: ByteWriter,
+  { step }: StoreStream,
+  { address, iterations, left }: StripLocals,
+): void {
   if (step === 0) return;
   code.u8(Op.localGet).u32(address);
   // Upward, (4095 − offset in page) ÷ step + 1 iterations are left; 4095 − x is the complement of x.

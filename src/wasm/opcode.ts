@@ -80,6 +80,7 @@ export const Op = {
   i32Xor: 0x73,
   i32Shl: 0x74,
   i32ShrU: 0x76,
+  i32Rotr: 0x78,
   i64Add: 0x7c,
   i64Shl: 0x86,
   i64ExtendI32U: 0xad,
