@@ -36,6 +36,11 @@ export interface CountedLoop {
   readonly accessStreams: readonly AccessStream[];
   /** Rows of the loads and stores that belong to access streams. */
   readonly hoistedAccesses: ReadonlySet<number>;
+  /**
+   * Those of them that are stores which not every iteration runs, to pages that the head only asked to read: they mark
+   * their page themselves, which is there and pinned.
+   */
+  readonly markedStores: ReadonlySet<number>;
   /** Number of iterations when it is known and the same each time, else undefined. */
   readonly tripCount: number | undefined;
 }
@@ -85,8 +90,10 @@ export class LoopAnalysis {
   readonly #body: BodyDecoder;
   #loop = 0;
   #end = 0;
-  /** Label depth of rows that are executed in every iteration. */
+  /** Label depth of the rows of the body that stand in no block. */
   #level = 0;
+  /** 1 per row behind the loop's that every iteration runs which gets so far. */
+  #always = new Uint8Array(256);
   /** Rows that write each local, ascending. */
   readonly #localWrites = new Map<number, number[]>();
   readonly #globalWrites = new Set<number>();
@@ -160,7 +167,7 @@ export class LoopAnalysis {
   #testedAtBottom(): LoopShape | undefined {
     const { op, immediate, labelDepth, stack, nodeRow } = this.#body;
     const branchRow = this.#end - 1;
-    this.#level = labelDepth[this.#loop] + 1;
+    this.#enterBody(this.#loop + 1, labelDepth[this.#loop] + 1);
     if (immediate[branchRow] !== 0 || labelDepth[branchRow] !== this.#level) return undefined;
     const test = nodeRow[stack[branchRow]];
     if (test <= this.#loop) return undefined;
@@ -181,10 +188,47 @@ export class LoopAnalysis {
     const back = this.#end - 2;
     if (op[opener] !== Op.if || partner[opener] !== this.#end - 1 || elseOf[opener] >= 0) return undefined;
     if (this.#body.blockType(opener).params.length > 0) return undefined;
-    this.#level = labelDepth[this.#loop] + 2;
+    this.#enterBody(opener + 1, labelDepth[this.#loop] + 2);
     if (op[back] !== Op.br || immediate[back] !== 1 || labelDepth[back] !== this.#level) return undefined;
     const compared = this.#comparison(test, false);
     return compared && { ...compared, testedAtTop: true, branchRow: opener };
+  }
+
+  /** Finds the rows that every iteration runs: those in no arm of an `if`, and behind no branch over them. */
+  #enterBody(from: number, level: number): void {
+    const { op, immediate, immediate2, labelDepth, labels, partner } = this.#body;
+    this.#level = level;
+    const count = this.#end - this.#loop;
+    if (this.#always.length < count) this.#always = new Uint8Array(2 * count);
+    this.#always.fill(0, 0, count);
+    const opened: number[] = [];
+    let passedEnd = -1;
+    const pass = (row: number, label: number): void => {
+      const target = opened[labelDepth[row] - 1 - label - level];
+      if (target !== undefined) passedEnd = Math.max(passedEnd, partner[target]);
+    };
+    for (let i = from; i < this.#end; i++) {
+      if (i > passedEnd) this.#always[i - this.#loop] = 1;
+      switch (op[i]) {
+        case Op.if:
+          passedEnd = Math.max(passedEnd, partner[i]);
+          break;
+        case Op.block:
+          opened.length = labelDepth[i] - level;
+          opened[labelDepth[i] - level] = i;
+          break;
+        case Op.br:
+        case Op.brIf:
+          pass(i, immediate[i]);
+          break;
+        case Op.brTable:
+          for (let k = 0; k <= immediate2[i]; k++) pass(i, labels[immediate[i] + k]);
+      }
+    }
+  }
+
+  #isAlways(row: number): boolean {
+    return this.#always[row - this.#loop] === 1;
   }
 
   /** `i < N`, `N > i`, `i ≠ N` at a row, with i before or after its update. */
@@ -238,11 +282,11 @@ export class LoopAnalysis {
 
   /** What one iteration adds to a local: 0 when it does not write it, undefined when that is no constant. */
   #stepOf(local: number): number | undefined {
-    const { op, immediate, labelDepth, stack, nodeRow, nodeBelow } = this.#body;
+    const { op, immediate, stack, nodeRow, nodeBelow } = this.#body;
     const writes = this.#localWrites.get(local);
     if (writes === undefined) return 0;
     const [update] = writes;
-    if (writes.length !== 1 || labelDepth[update] !== this.#level) return undefined;
+    if (writes.length !== 1 || !this.#isAlways(update)) return undefined;
     const sum = nodeRow[stack[update]];
     if (sum <= this.#loop || (op[sum] !== Op.i32Add && op[sum] !== Op.i32Sub)) return undefined;
     const second = nodeRow[stack[sum]];
@@ -257,11 +301,11 @@ export class LoopAnalysis {
   }
 
   #streams(): { streams: StoreStream[]; hoistedStores: Set<number> } {
-    const { op, immediate, labelDepth, stack, nodeBelow } = this.#body;
+    const { op, immediate, stack, nodeBelow } = this.#body;
     const streams: StoreStream[] = [];
     const hoistedStores = new Set<number>();
     for (let i = this.#loop + 1; i < this.#end; i++) {
-      if (isStore[op[i]] === 0 || labelDepth[i] !== this.#level) continue;
+      if (isStore[op[i]] === 0 || !this.#isAlways(i)) continue;
       const form = this.#linear(nodeBelow[stack[i]], 0);
       const step = this.#streamStep(form);
       if (form === undefined || step === undefined) continue;
@@ -275,31 +319,38 @@ export class LoopAnalysis {
     return { streams, hoistedStores };
   }
 
-  /** As many streams as a strip can pin the pages of, two each; other accesses look after themselves. */
-  #accesses(): Pick<CountedLoop, 'accessStreams' | 'hoistedAccesses'> {
-    const { op, immediate, labelDepth, stack, nodeBelow } = this.#body;
+  /**
+   * As many streams as a strip can pin the pages of, two each; other accesses look after themselves. Accesses that not
+   * every iteration runs make no stream, since their pages may never be needed, but join one.
+   */
+  #accesses(): Pick<CountedLoop, 'accessStreams' | 'hoistedAccesses' | 'markedStores'> {
+    const { op, immediate, stack, nodeBelow } = this.#body;
     const accessStreams: AccessStream[] = [];
     const hoistedAccesses = new Set<number>();
-    for (let i = this.#loop + 1; i < this.#end; i++) {
-      const bytes = accessBytesOf[op[i]];
-      if (bytes === 0 || labelDepth[i] !== this.#level) continue;
-      const form = this.#linear(popsOf[op[i]] === 1 ? stack[i] : nodeBelow[stack[i]], 0);
-      const step = this.#streamStep(form);
-      if (form === undefined || step === undefined) continue;
-      const low = (form.constant + immediate[i]) | 0;
-      const high = low + bytes - 1;
-      const list = termsOf(form);
-      const writes = isStore[op[i]] === 1;
-      const same = accessStreams.findIndex((stream) => isNear(stream, list, low, high));
-      if (same >= 0) {
-        const stream = accessStreams[same];
-        accessStreams[same] = { ...widened(stream, low, high), writes: stream.writes || writes };
-      } else if (accessStreams.length < STRIP_PINS_MAX / 2) {
-        accessStreams.push({ terms: list, low, high, step, writes });
-      } else continue;
-      hoistedAccesses.add(i);
+    const markedStores = new Set<number>();
+    for (const always of [true, false]) {
+      for (let i = this.#loop + 1; i < this.#end; i++) {
+        const bytes = accessBytesOf[op[i]];
+        if (bytes === 0 || this.#isAlways(i) !== always) continue;
+        const form = this.#linear(popsOf[op[i]] === 1 ? stack[i] : nodeBelow[stack[i]], 0);
+        const step = this.#streamStep(form);
+        if (form === undefined || step === undefined) continue;
+        const low = (form.constant + immediate[i]) | 0;
+        const high = low + bytes - 1;
+        const list = termsOf(form);
+        const writes = isStore[op[i]] === 1;
+        const same = accessStreams.findIndex((stream) => isNear(stream, list, low, high));
+        if (same >= 0) {
+          const stream = accessStreams[same];
+          accessStreams[same] = { ...widened(stream, low, high), writes: stream.writes || (writes && always) };
+          if (writes && !always && !stream.writes) markedStores.add(i);
+        } else if (always && accessStreams.length < STRIP_PINS_MAX / 2) {
+          accessStreams.push({ terms: list, low, high, step, writes });
+        } else continue;
+        hoistedAccesses.add(i);
+      }
     }
-    return { accessStreams, hoistedAccesses };
+    return { accessStreams, hoistedAccesses, markedStores };
   }
 
   /** By how much an address moves in one iteration; undefined where strips would not pay. */
@@ -314,7 +365,7 @@ export class LoopAnalysis {
 
   /** The value of a stack node as a sum of locals and globals at the loop's head, if it is one. */
   #linear(node: number, depth: number): LinearForm | undefined {
-    const { op, immediate, labelDepth, stack, nodeRow, nodeBelow } = this.#body;
+    const { op, immediate, stack, nodeRow, nodeBelow } = this.#body;
     const row = nodeRow[node];
     if (row <= this.#loop || depth > EXPRESSION_DEPTH_MAX) return undefined;
     const operand = (below: number): LinearForm | undefined =>
@@ -336,7 +387,7 @@ export class LoopAnalysis {
         // Computed anew in each iteration: what was written last before it is read here.
         let last = -1;
         for (const write of writes) if (write < row) last = write;
-        if (last < 0 || labelDepth[last] !== this.#level) return undefined;
+        if (last < 0 || !this.#isAlways(last)) return undefined;
         return this.#linear(stack[last], depth + 1);
       }
       case Op.localTee:
@@ -366,8 +417,8 @@ export class LoopAnalysis {
     const { op, partner, labelDepth, immediate, stack, nodeRow, nodeBelow } = this.#body;
     this.#loop = loop;
     this.#end = partner[loop];
-    this.#level = labelDepth[loop] + 1;
     const back = this.#end - 1;
+    this.#enterBody(loop + 1, labelDepth[loop] + 1);
     if (op[back] !== Op.br || immediate[back] !== 0 || labelDepth[back] !== this.#level) return undefined;
     if (!this.#scan() || this.#backEdges !== 1) return undefined;
     for (let i = loop + 1; i < back; i++) {

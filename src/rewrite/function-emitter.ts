@@ -17,7 +17,7 @@ import { ENTRY_SITE, type FunctionPlan, PositionKind, type SiteGroup } from './f
 import type { ExceptionNote } from './exception-notes.ts';
 import { emitBiasedAccess, emitMark } from './access-code.ts';
 import { LocalPool, Scratch, writeLocals } from './local-pool.ts';
-import { emitPageCheck } from './page-check.ts';
+import { emitPageCheck, emitRaise } from './page-check.ts';
 import { type StripStreams, emitStripHead } from './strip-code.ts';
 
 /**
@@ -40,6 +40,9 @@ export interface CodeTarget extends ReferenceStore {
   /** The function of ours that makes pages accessible; only where accesses are checked. */
   ensureFunction(): number;
 }
+
+/** Iterations of a loop below which the head of a strip costs as much as it saves. */
+const STRIPPED_ITERATIONS_MIN = 8;
 
 /** Instructions whose bytes are copied as they are and that change neither labels nor numbers. */
 const plain = new Uint8Array(popsOf.length);
@@ -179,9 +182,10 @@ export class FunctionEmitter {
     const { kept } = plan;
     for (let i = from; i < to; i++) {
       const op = body.op[i];
-      if (op === Op.loop && plan.countedLoops.has(i)) {
+      const counted = op === Op.loop ? plan.countedLoops.get(i) : undefined;
+      if (counted !== undefined && this.#runsInStrips(counted)) {
         this.#flushRaw();
-        this.#emitCountedLoop(plan.countedLoops.get(i)!);
+        this.#emitCountedLoop(counted);
         i = body.partner[i];
         continue;
       }
@@ -430,6 +434,12 @@ export class FunctionEmitter {
     code.u8(Op.return);
   }
 
+  /** Strips pay where the loop is long, and is polled or has checks for the strip's head to make. */
+  #runsInStrips({ row, tripCount, accessStreams }: CountedLoop): boolean {
+    if (this.plan.groupOf[row] >= 0) return true;
+    return this.target.tracking === 'paged' && accessStreams.length > 0 && tripCount! >= STRIPPED_ITERATIONS_MIN;
+  }
+
   /** The loop in strips; see `strip-code.ts` for the shape. Its label is that of the inner loop. */
   #emitCountedLoop(loop: CountedLoop): void {
     const { body, code } = this;
@@ -478,10 +488,14 @@ export class FunctionEmitter {
       case 'software':
         return isStore[op[i]] === 1 && this.#strip?.hoistedStores.has(i) !== true;
       case 'paged':
-        return accessBytesOf[op[i]] > 0 && this.#strip?.hoistedAccesses.has(i) !== true;
+        return accessBytesOf[op[i]] > 0 && (this.#strip?.hoistedAccesses.has(i) !== true || this.#isMarked(i));
       case 'none':
         return false;
     }
+  }
+
+  #isMarked(i: number): boolean {
+    return this.#strip?.markedStores.has(i) === true;
   }
 
   /** What goes before the access of row `i`, whose address is on the stack; leaves it in its local. */
@@ -497,6 +511,10 @@ export class FunctionEmitter {
       return address;
     }
     code.u8(Op.localSet).u32(address);
+    if (this.#isMarked(i)) {
+      emitRaise(code, address, offset, bytes);
+      return address;
+    }
     const aligned = 1 << body.immediate2[i] >= bytes;
     const ensureFunction = target.ensureFunction();
     const store = isStore[op] === 1;

@@ -87,7 +87,7 @@ export class FunctionPlan {
   entryGroup = -1;
   /** 1 per stack node whose value is kept in a local from the instruction that makes it. */
   kept = new Uint8Array(1024);
-  /** Loops that run in strips, by their row. */
+  /** Loops that can run in strips, by their row. */
   readonly countedLoops = new Map<number, CountedLoop>();
   /** Exceptions that handlers of the function hold. */
   readonly exceptions: ExceptionNotes;
@@ -184,10 +184,10 @@ export class FunctionPlan {
   #planLoop(i: number): void {
     const counted = this.#loops.analyse(i);
     if (counted !== undefined) {
+      this.countedLoops.set(i, counted);
       // A loop that ends soon each time is no safepoint: the loop around it, or the call, is one.
       const limit = counted.streams.length > 0 ? UNSTRIPPED_ITERATIONS_MAX : UNPOLLED_ITERATIONS_MAX;
       if (counted.tripCount !== undefined && counted.tripCount <= limit) return;
-      this.countedLoops.set(i, counted);
     } else {
       const trips = this.#loops.exitTestedTrips(i);
       if (trips !== undefined && trips <= UNPOLLED_ITERATIONS_MAX) return;

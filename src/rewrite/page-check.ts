@@ -66,6 +66,15 @@ export function emitPageCheck(
   code.u8(Op.call).u32(check.ensureFunction).u8(Op.end);
 }
 
+/** Before a store to pages that are there and pinned, though perhaps only to be read so far. */
+export function emitRaise(code: ByteWriter, address: number, offset: number, bytes: number): void {
+  for (const end of bytes === 1 ? [offset] : [offset, offset + bytes - 1]) {
+    emitSum(code, address, end);
+    code.pair(Op.i32Const, PAGE_SHIFT).u8(Op.i32ShrU);
+    code.pair(Op.i32Const, PageAccess.writable).pair(Op.i32Store8, 0).u32(controlRegion.pageStates);
+  }
+}
+
 const PAGE_INDEX_BITS = 32 - PAGE_SHIFT;
 const PAGE_INDEX_MASK = 2 ** PAGE_INDEX_BITS - 1;
 
