@@ -1,6 +1,6 @@
 import { assert } from '../error/errors.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
-import { BIAS_WASM_PAGES, PollState, controlRegion } from '../memory/layout.ts';
+import { BIAS_WASM_PAGES, NOT_PINNED, PINS_MAX, PollState, controlRegion } from '../memory/layout.ts';
 import { FunctionPlan, PositionKind, FRAME_HEADER_BYTES } from '../rewrite/function-plan.ts';
 import { memoryLimits } from '../rewrite/module-encoder.ts';
 import {
@@ -96,6 +96,7 @@ export class GuestInstance {
 
   /** Gives a paged guest its pager: (address, bytes, write) → 0, or anything else to make the guest trap. */
   attachFault(fault: (address: number, lengthBytes: number, write: number) => number): void {
+    new Uint32Array(this.memory.buffer, controlRegion.pins, PINS_MAX).fill(NOT_PINNED);
     this.functions.grow(1);
     this.functions.set(this.functions.length - 1, asExportedFunction(fault, runtimeTypes.i32x3ToI32));
   }

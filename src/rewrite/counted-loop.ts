@@ -73,10 +73,7 @@ const INDUCTION_STEP_MAX = 1 << 16;
 const EXPRESSION_DEPTH_MAX = 16;
 const MERGE_BYTES_MAX = 1024;
 
-type LoopShape = Pick<
-  CountedLoop,
-  'induction' | 'step' | 'condition' | 'testedAtTop' | 'boundRow' | 'branchRow'
->;
+type LoopShape = Pick<CountedLoop, 'induction' | 'step' | 'condition' | 'testedAtTop' | 'boundRow' | 'branchRow'>;
 
 interface LinearForm {
   readonly terms: Map<number, number>;

@@ -86,7 +86,10 @@ function emitMinimum(code: ByteWriter, piece: number, room: number): void {
 }
 
 function emitEnsure({ code, ensure }: PagedCode, address: number, piece: number, write: boolean): void {
-  code.pair(Op.localGet, address).pair(Op.localGet, piece).pair(Op.i32Const, write ? 1 : 0);
+  code
+    .pair(Op.localGet, address)
+    .pair(Op.localGet, piece)
+    .pair(Op.i32Const, write ? 1 : 0);
   code.u8(Op.call).u32(ensure);
 }
 

@@ -125,6 +125,7 @@ function compareLoops(firstSeed: number, count: number, disturbances: readonly s
     try {
       compareRun(plain, program, scenario, uninterrupted({ tracking: 'software', counting: false }));
       compareRun(plain, program, scenario, uninterrupted({ tracking: 'none', counting: false }));
+      compareRun(plain, program, scenario, uninterrupted({ tracking: 'paged', counting: false }));
       // Loops that are disturbed mostly run without strips, and have a safepoint in each of thousands of iterations.
       const stride = disturbances.length === 0 ? 1 + (k % 5) : 101 + k;
       figures.captures += compareRun(plain, program, scenario, everySafepoint('software', stride)).captures;

@@ -5,8 +5,10 @@ import { Random } from './random.ts';
 export const allOptions: readonly RewriteOptions[] = [
   { tracking: 'software', counting: true },
   { tracking: 'none', counting: true },
+  { tracking: 'paged', counting: true },
   { tracking: 'software', counting: false },
   { tracking: 'none', counting: false },
+  { tracking: 'paged', counting: false },
 ];
 
 export const optionsName = ({ tracking, counting }: RewriteOptions): string =>

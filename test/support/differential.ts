@@ -52,6 +52,7 @@ export function compareEverywhere(scenario: Scenario, migrationSeeds: readonly n
   const stride = Math.ceil((total.safepoints + 1) / CAPTURES_MAX);
   add(compareRun(plain, program, scenario, everySafepoint('software', stride)));
   add(compareRun(plain, program, scenario, everySafepoint('none', stride)));
+  add(compareRun(plain, program, scenario, everySafepoint('paged', stride)));
   for (const seed of migrationSeeds) {
     add(compareRun(plain, program, scenario, migrating(seed, Math.max(1, total.safepoints / 20))));
   }

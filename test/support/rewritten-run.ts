@@ -11,6 +11,7 @@ import { RuntimeKey } from '../../src/rewrite/runtime-functions.ts';
 import { ExternalKind, type Module, decodeModule, functionType } from '../../src/wasm/module.ts';
 import { ValueType } from '../../src/wasm/value-type.ts';
 import type { CapturePlan, Step } from './capture-plan.ts';
+import { HostilePager } from './hostile-pager.ts';
 import {
   type FunctionNumber,
   type Host,
@@ -89,6 +90,8 @@ export class RewrittenRun {
   #instance!: GuestInstance;
   #captureAtOnce = false;
   #dirtyChecks = 0;
+  #pager: HostilePager | undefined;
+  #pagerCount = 0;
 
   constructor(program: RewrittenProgram, scenario: Scenario, plan: CapturePlan) {
     this.#program = program;
@@ -102,6 +105,7 @@ export class RewrittenRun {
     const { module } = this.#program;
     const started = outcomeOf(() => {
       this.#instance = this.#newInstance(GuestInstance.createMemory(module));
+      this.#attachPager();
       this.#instance.initialiseMemory();
     }, this.#numberOf);
     if (started !== 'returned undefined') {
@@ -171,11 +175,20 @@ export class RewrittenRun {
     const from = this.#instance;
     const phase = { call: 0, finished: false, exitCode: 0, guestMs: 0 };
     const state = encodeMachineState(captureState(from, phase, new Uint8Array(0)));
+    this.#pager?.settle();
     this.#options = options;
     const memory = GuestInstance.createMemory(this.#program.module, from.guestMemory.lengthBytes / WASM_PAGE_BYTES);
     memory.bytes.set(from.guestMemory.bytes.subarray(BIAS_BYTES), BIAS_BYTES);
     this.#instance = this.#newInstance(memory);
+    this.#attachPager();
     restoreState(this.#instance, decodeMachineState(state));
+  }
+
+  #attachPager(): void {
+    this.#pager = undefined;
+    if (this.#options.tracking !== 'paged') return;
+    this.#pager = new HostilePager(this.#instance.guestMemory, ++this.#pagerCount);
+    this.#instance.attachFault(this.#pager.fault);
   }
 
   #words(): Int32Array {
@@ -230,8 +243,15 @@ export class RewrittenRun {
   #host(): Host {
     return {
       log: (...values) => void this.#log.push(values.map((value) => describeValue(value, this.#numberOf)).join(' ')),
-      read: (address, lengthBytes) => this.#instance.guestMemory.read(address, lengthBytes),
-      write: (address, source) => this.#instance.guestMemory.write(address, source),
+      read: (address, lengthBytes) => {
+        this.#pager?.hold(address, lengthBytes, false);
+        return this.#instance.guestMemory.read(address, lengthBytes);
+      },
+      write: (address, source) => {
+        this.#pager?.hold(address, source.length, true);
+        if (this.#pager === undefined) this.#instance.guestMemory.write(address, source);
+        else this.#instance.guestMemory.viewForReading(address, source.length).set(source);
+      },
     };
   }
 
@@ -277,6 +297,7 @@ export class RewrittenRun {
   #finalState(): Pick<Observation, 'memory' | 'globals' | 'tables'> {
     const instance = this.#instance;
     const { module } = this.#program;
+    this.#pager?.settle();
     instance.callRuntime(RuntimeKey.saveGlobals);
     const view = new DataView(instance.memory.buffer);
     let cell = controlRegion.globals;
