@@ -51,6 +51,10 @@ export class GuestMemory {
     this.pieceBytes = Math.max(PIECE_PAGES_MIN, Math.floor(frameCount / PIECE_SHARE)) * PAGE_BYTES;
   }
 
+  get isPaged(): boolean {
+    return this.#pager !== undefined;
+  }
+
   /** No view that was given out is used any more. Called when a host function returns, and between pieces of a transfer. */
   releaseHolds(): void {
     this.#pager?.releaseHolds();
