@@ -16,6 +16,13 @@
  * The oldest hot page is found by sampling: at each insertion a few of the oldest hot pages lose their access and count
  * as used now, until one is met that was not touched since. So hot pages cost one soft fault per round of the hot
  * queue, and none while nothing is inserted.
+ *
+ * A working set that changes is learned one round late by this rule, which LRU would not be. So the share of the cold
+ * frames learns, as ARC's does (Megiddo and Modha, FAST 2003): a page that comes back within as many insertions as there are
+ * frames would have stayed under LRU, and the share grows; a hot page that is used after more than that would not
+ * have, and the share shrinks.
+ *
+ * Time is counted in insertions.
  */
 import { assert } from '../error/errors.ts';
 import type { Frames } from './frames.ts';
@@ -26,23 +33,33 @@ import { listQueue, takeOldest, type Replacement } from './replacement.ts';
 const HOT = 0;
 const COLD = 1;
 const INACTIVE = 2;
-/** Hot pages sampled at each insertion. */
+/** Hot pages sampled at each insertion, and given up where they are too many. */
 const SAMPLES = 4;
-/** One of so many frames is for cold pages. Sweeps lose that share; below it, pages leave before they can be used again. */
-const COLD_SHARE = 8;
+/** At least one of so many frames is for cold pages, and at least one for hot ones. */
+const SHARE_MIN = 8;
 const COLD_FRAMES_MIN = 4;
+/** The share grows faster than it shrinks: a page that comes back soon cost a read, one that stayed cost nothing. */
+const COLD_STEP = 2;
 
 export class Lirs implements Replacement {
   readonly #queues = new PageQueues(3);
   readonly #frames: Frames;
-  readonly #hotMax: number;
-  /** When a page was last seen used, in insertions and soft faults; 0: never. */
+  readonly #coldMin: number;
+  readonly #coldMax: number;
+  /** Frames for cold pages. */
+  #coldTarget: number;
+  /** When a page was last seen used; 0: never. */
   #stamps = new Float64Array(0);
-  #now = 0;
+  #now = 1;
+  /** Where the last list of hot pages ended. */
+  #listed = -1;
 
   constructor(frames: Frames) {
     this.#frames = frames;
-    this.#hotMax = frames.frameCount - Math.max(COLD_FRAMES_MIN, Math.ceil(frames.frameCount / COLD_SHARE));
+    const { frameCount } = frames;
+    this.#coldMin = Math.max(COLD_FRAMES_MIN, Math.ceil(frameCount / SHARE_MIN));
+    this.#coldMax = frameCount - Math.ceil(frameCount / SHARE_MIN);
+    this.#coldTarget = this.#coldMin;
   }
 
   get inactiveCount(): number {
@@ -57,23 +74,27 @@ export class Lirs implements Replacement {
   }
 
   insert(page: number): void {
+    const before = this.#stamps[page];
+    if (before !== 0 && this.#now - before <= this.#frames.frameCount) this.#growCold(COLD_STEP);
     this.#sample();
+    this.#now += 1;
     this.#enter(page);
   }
 
   insertAhead(page: number): void {
+    this.#now += 1;
     this.#queues.push(INACTIVE, page);
   }
 
   touch(page: number): void {
     const queues = this.#queues;
-    if (queues.isIn(HOT, page)) {
-      this.#stamps[page] = ++this.#now;
-      queues.move(HOT, page);
-      return;
+    if (!queues.isIn(HOT, page)) {
+      queues.remove(page);
+      return this.#enter(page);
     }
-    queues.remove(page);
-    this.#enter(page);
+    if (this.#now - this.#stamps[page] > this.#frames.frameCount) this.#growCold(-1);
+    this.#stamps[page] = this.#now;
+    queues.move(HOT, page);
   }
 
   takeVictim(): number {
@@ -91,10 +112,14 @@ export class Lirs implements Replacement {
 
   listNext(pages: Uint32Array, countMax: number): number {
     const queues = this.#queues;
-    let count = listQueue(queues, INACTIVE, pages, 0, countMax);
-    for (let page = queues.head(HOT); page >= 0 && count < countMax; page = queues.after(page)) {
-      if (this.#frames.access[page] !== PageAccess.none) break;
-      pages[count++] = page;
+    let count = listQueue(queues, INACTIVE, pages, 0, countMax >>> 1);
+    // Hot pages in turns: those at the front would be the same ones every time.
+    let page = this.#listed >= 0 && queues.isIn(HOT, this.#listed) ? queues.after(this.#listed) : -1;
+    for (let steps = Math.min(countMax - count, queues.count(HOT)); steps > 0; steps--) {
+      if (page < 0) page = queues.head(HOT);
+      if (this.#frames.access[page] === PageAccess.none) pages[count++] = page;
+      this.#listed = page;
+      page = queues.after(page);
     }
     return count;
   }
@@ -102,14 +127,22 @@ export class Lirs implements Replacement {
   assertInvariants(): void {
     const queued = this.#queues.assertInvariants();
     assert(queued === this.#frames.residentCount, `${queued} of ${this.#frames.residentCount} pages are queued`);
-    assert(this.#queues.count(HOT) <= this.#hotMax, `${this.#queues.count(HOT)} pages are hot, of ${this.#hotMax}`);
+    assert(this.#coldTarget >= this.#coldMin && this.#coldTarget <= this.#coldMax, 'the cold share is out of bounds');
+  }
+
+  get #hotMax(): number {
+    return this.#frames.frameCount - this.#coldTarget;
+  }
+
+  #growCold(by: number): void {
+    this.#coldTarget = Math.max(this.#coldMin, Math.min(this.#coldMax, this.#coldTarget + by));
   }
 
   /** Queues a page that is used now and in no queue. */
   #enter(page: number): void {
     const queues = this.#queues;
     const before = this.#stamps[page];
-    this.#stamps[page] = ++this.#now;
+    this.#stamps[page] = this.#now;
     if (queues.count(HOT) < this.#hotMax) return queues.push(HOT, page);
     const oldest = queues.head(HOT);
     const isSooner = before !== 0 && this.#frames.access[oldest] === PageAccess.none && before > this.#stamps[oldest];
@@ -120,12 +153,18 @@ export class Lirs implements Replacement {
 
   #sample(): void {
     const queues = this.#queues;
-    if (queues.count(HOT) < this.#hotMax) return;
+    const frames = this.#frames;
+    const hotMax = this.#hotMax;
+    if (queues.count(HOT) < hotMax) return;
     for (let i = 0; i < SAMPLES; i++) {
       const page = queues.head(HOT);
-      if (this.#frames.access[page] === PageAccess.none) return;
-      this.#frames.takeAccess(page);
-      this.#stamps[page] = ++this.#now;
+      if (frames.access[page] === PageAccess.none) {
+        if (queues.count(HOT) <= hotMax) return;
+        queues.move(INACTIVE, page);
+        continue;
+      }
+      frames.takeAccess(page);
+      this.#stamps[page] = this.#now;
       queues.move(HOT, page);
     }
   }

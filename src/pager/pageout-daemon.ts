@@ -17,8 +17,10 @@ import type { SlotAllocator } from './slot-allocator.ts';
 
 /** Pages of a write that is worth its system call: 256 KiB. */
 const CLUSTER_PAGES = 64;
+/** Fewer pages than this are not written before one of them must leave. */
+const AHEAD_PAGES_MIN = 8;
 /** Of so many candidates, the dirty ones are written ahead. */
-const CANDIDATES_MAX = 256;
+const CANDIDATES_MAX = 512;
 
 export interface PageoutSeams {
   readonly frames: Frames;
@@ -68,7 +70,7 @@ export class PageoutDaemon {
     }
     if (count === 0) return;
     const leaving = victims.subarray(0, count).sort();
-    if (dirtyCount > 0) this.#writeOut(leaving, dirtyCount);
+    this.#writeOut(leaving, dirtyCount);
     this.evictions += count;
     this.cleanEvictions += count - dirtyCount;
     for (let i = 0; i < count; i++) frames.empty(leaving[i]);
@@ -86,6 +88,8 @@ export class PageoutDaemon {
       const page = this.#candidates[i];
       if ((frames.flags[page] & PageFlag.dirty) !== 0 && !frames.isBusy(page)) written[count++] = page;
     }
+    // What need not be written yet waits for company.
+    if (count === 0 || (dirtyCount === 0 && count < AHEAD_PAGES_MIN)) return;
     const list = written.subarray(0, count).sort();
     const clustersBefore = transfer.writeCount;
     slots.startSearch();

@@ -18,7 +18,7 @@ export interface Replacement {
   touch(page: number): void;
   /** Takes a page out of the queues, to leave; −1: every page is busy. */
   takeVictim(): number;
-  /** Lists pages without access, those that leave next before others; returns how many. */
+  /** Lists pages without access, those that leave next before others, each once; returns how many. */
   listNext(pages: Uint32Array, countMax: number): number;
   /** Asserts that exactly the resident pages are queued. */
   assertInvariants(): void;
