@@ -131,6 +131,33 @@ export function scanStates(states: usize, from: u32, to: u32, indices: usize, ca
   return count;
 }
 
+/** As `scanStates`, for the pages whose state byte is `PageAccess.writable`: those whose second bit is set. */
+export function scanWritable(states: usize, from: u32, to: u32, indices: usize, capacity: u32): u32 {
+  const writable = i8x16.splat(2);
+  let count: u32 = 0;
+  let page = from;
+  while (page < to) {
+    if ((page & 15) == 0) {
+      while (page + 64 <= to) {
+        const at = states + (page as usize);
+        const first = v128.or(v128.load(at), v128.load(at, 16));
+        const second = v128.or(v128.load(at, 32), v128.load(at, 48));
+        if (v128.any_true(v128.and(v128.or(first, second), writable))) break;
+        page += 64;
+      }
+      while (page + 16 <= to && !v128.any_true(v128.and(v128.load(states + (page as usize)), writable))) page += 16;
+      if (page >= to) break;
+    }
+    if ((load<u8>(states + (page as usize)) & 2) != 0) {
+      if (count == capacity) break;
+      store<u32>(indices + ((count as usize) << 2), page);
+      count += 1;
+    }
+    page += 1;
+  }
+  return count;
+}
+
 /** Copies the pages of the list one after another to `to`. */
 export function gatherPages(indices: usize, count: u32, base: usize, to: usize): void {
   for (let i: u32 = 0; i < count; i++) {

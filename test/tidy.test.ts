@@ -179,8 +179,8 @@ it('docs/dependencies.md names every dependency with its version, and no other',
     return name === undefined ? [] : [[name, version]];
   });
   const manifest: unknown = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  const { dependencies, devDependencies } = manifest as Record<string, Record<string, string>>;
-  expect(Object.fromEntries(rows)).toEqual({ ...dependencies, ...devDependencies });
+  const { dependencies, devDependencies, optionalDependencies } = manifest as Record<string, Record<string, string>>;
+  expect(Object.fromEntries(rows)).toEqual({ ...dependencies, ...devDependencies, ...optionalDependencies });
 });
 
 it('package-lock.json names the platform packages of every operating system, or npm ci refuses it elsewhere', () => {

@@ -8,6 +8,7 @@ export interface Checkpoint {
   /** The guest's memory size in pages of 4096 bytes. */
   readonly guestPageCount: number;
   readonly dirtyPages: number;
+  /** Pages that the checkpoint has slots of its own for, whenever they were written. */
   readonly pagesWritten: number;
   /** The machine state: the very array that was given to `commit`, or what was read when the job was opened. */
   readonly state: Uint8Array;
@@ -27,7 +28,12 @@ export interface CheckpointStats {
   readonly dirtyPages: number;
   /** Those of them that were in memory, which is what the checkpoint had to look at. */
   readonly residentDirtyPages: number;
+  /** Pages in memory at that time: all of them, unless memory is paged. */
+  readonly residentPages: number;
+  /** Pages written for the checkpoint while the guest stood still. */
   readonly pagesWritten: number;
+  /** Pages written since the last checkpoint while the guest ran, because they left memory or ahead of that; as often as each was. */
+  readonly pagesWrittenContinuous: number;
   readonly pagesRead: number;
   readonly zeroPages: number;
   /** Bytes given to the system to write: pages, map, machine state and record. */

@@ -31,7 +31,7 @@ import {
   SLOT_BYTES,
 } from '../format/paging-format.ts';
 import type { Workbench } from '../format/workbench.ts';
-import { damagedFile } from './job-image.ts';
+import { damagedFile } from '../pager/page-damage.ts';
 
 export const JOB_NAME = 'job';
 export const PAGING_NAME = 'paging';

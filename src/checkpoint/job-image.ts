@@ -1,5 +1,5 @@
 import type { DeviceFile } from '../device/device.ts';
-import { CorruptionError } from '../error/errors.ts';
+import type { CorruptionError } from '../error/errors.ts';
 import { hex, type CommitRecord } from '../format/commit-record.ts';
 import {
   DELTA_ENTRY_BYTES,
@@ -15,6 +15,7 @@ import {
   SLOT_BYTES,
 } from '../format/paging-format.ts';
 import { STAGED_PAGES_MAX, type Workbench } from '../format/workbench.ts';
+import { checksumOfWords, damagedFile } from '../pager/page-damage.ts';
 import { PageMap } from '../pager/page-map.ts';
 import { SlotAllocator } from '../pager/slot-allocator.ts';
 import { NO_PAGE, SlotRuns } from '../pager/slot-runs.ts';
@@ -253,23 +254,4 @@ class ImageReading {
   #damage(byteOffset: number, what: string, expected: string | number, found: string | number): CorruptionError {
     return damagedFile(this.#file.path, byteOffset, what, String(expected), String(found));
   }
-}
-
-export function damagedFile(
-  path: string,
-  byteOffset: number,
-  what: string,
-  expected: string,
-  found: string,
-): CorruptionError {
-  return new CorruptionError(
-    `${path} is damaged at byte ${byteOffset}: ${what} should be ${expected} and is ${found}; ` +
-      'restore the job directory from a copy, or start the job anew with --fresh',
-    { path, byteOffset, field: what, expected, found },
-  );
-}
-
-/** A checksum as people compare it, from its two words. */
-export function checksumOfWords(low: number, high: number): string {
-  return high.toString(16).padStart(8, '0') + low.toString(16).padStart(8, '0');
 }

@@ -85,9 +85,7 @@ export class MapTree {
 
   /** Writes what the record of this generation needs of the changed map, without a sync; returns the bytes written. */
   write(file: DeviceFile, generation: number, softLimit: number): number {
-    const map = this.#map;
-    for (let i = 0; i < map.changedCount; i++) this.noteChange(map.changedPages[i], true);
-    map.changedCount = 0;
+    this.noteChanges();
     const count = this.#listed.count;
     const fullPages = Math.floor(count / DELTAS_PER_PAGE);
     const restBytes = (count % DELTAS_PER_PAGE) * DELTA_ENTRY_BYTES;
@@ -113,6 +111,13 @@ export class MapTree {
   committed(): void {
     for (const slot of this.#retired) this.#slots.release(slot);
     this.#retired.length = 0;
+  }
+
+  /** Takes over from the map which pages changed, each once from now on, however often they do. */
+  noteChanges(): void {
+    const map = this.#map;
+    for (let i = 0; i < map.changedCount; i++) this.noteChange(map.changedPages[i], true);
+    map.changedCount = 0;
   }
 
   /** Takes note that a page's entry is newer than the tree; `listed`: the record's own list tells it. */

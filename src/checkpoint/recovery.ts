@@ -3,7 +3,8 @@ import { CorruptionError } from '../error/errors.ts';
 import { decodeRecord, hex, isFault, type CommitRecord, type RecordFault } from '../format/commit-record.ts';
 import { RECORD_AREA_BYTES, RECORD_UNIT_BYTES, recordAreaOffset, recordTable } from '../format/paging-format.ts';
 import type { Workbench } from '../format/workbench.ts';
-import { damagedFile, IncompleteCheckpoint, JobImage } from './job-image.ts';
+import { damagedFile } from '../pager/page-damage.ts';
+import { IncompleteCheckpoint, JobImage } from './job-image.ts';
 
 /** A reader beside a job that commits faster than it reads gives up after so many attempts. */
 const LIVE_ATTEMPTS_MAX = 20;

@@ -42,8 +42,12 @@ import {
 } from '../format/paging-format.ts';
 import { Workbench } from '../format/workbench.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
+import { NoRelease, type MemoryRelease } from '../memory/memory-release.ts';
 import { SoftwareTracker, type DirtyTracker } from '../pager/dirty-tracker.ts';
+import { checksumOfWords, damagedFile } from '../pager/page-damage.ts';
 import { PAGE_IN_PAGES_MAX, PageTransfer } from '../pager/page-transfer.ts';
+import { Pager } from '../pager/pager.ts';
+import { DEFAULT_REPLACEMENT, type ReplacementName } from '../pager/replacement.ts';
 import { NO_PAGE, SlotRuns } from '../pager/slot-runs.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
 import {
@@ -56,7 +60,7 @@ import {
   readJob,
   readProgram,
 } from './job-directory.ts';
-import { checksumOfWords, damagedFile, type JobImage } from './job-image.ts';
+import type { JobImage } from './job-image.ts';
 import { eraseRecord, recover, recoverLive } from './recovery.ts';
 
 export type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
@@ -69,6 +73,17 @@ interface Attachment {
   readonly memory: GuestMemory;
   readonly tracker: DirtyTracker;
   readonly transfer: PageTransfer;
+  /** The tracker, where memory is paged. */
+  readonly pager: Pager | undefined;
+}
+
+/** How a guest with fewer frames than pages is paged. */
+export interface PagingOptions {
+  /** At least `FRAMES_MIN`. */
+  readonly frameCount: number;
+  readonly replacement?: ReplacementName;
+  /** Undefined: pages that have left keep their memory. */
+  readonly release?: MemoryRelease;
 }
 
 export class Store {
@@ -153,26 +168,53 @@ export class Store {
     return readProgram(this.#device, this.#job);
   }
 
-  /** Connects the store with the guest's memory, which the machine has given its size. */
-  attach(memory: GuestMemory): void {
+  /**
+   * Connects the store with the guest's memory, which the machine has given its size and which holds zeros. With `paging`
+   * pages go to the file and come from it while the guest runs; the pager that is returned serves its faults.
+   */
+  attach(memory: GuestMemory, paging: PagingOptions): Pager;
+  attach(memory: GuestMemory): undefined;
+  attach(memory: GuestMemory, paging?: PagingOptions): Pager | undefined {
     assert(this.#attachment === undefined, 'the store is attached already');
     const kernels = instantiateKernels(memory.memory);
-    const { map, slots } = this.#image;
-    this.#attachment = {
+    const { map, slots, tree } = this.#image;
+    if (paging === undefined) {
+      const transfer = new PageTransfer(memory, kernels, this.#file, map, slots);
+      this.#attachment = { memory, tracker: new SoftwareTracker(memory, kernels), transfer, pager: undefined };
+      return undefined;
+    }
+    assert(!this.#readOnly, 'the store was opened for reading');
+    const pager = new Pager({
       memory,
-      tracker: new SoftwareTracker(memory, kernels),
-      transfer: new PageTransfer(memory, kernels, this.#file, map, slots),
-    };
+      kernels,
+      file: this.#file,
+      map,
+      slots,
+      frameCount: paging.frameCount,
+      replacement: paging.replacement ?? DEFAULT_REPLACEMENT,
+      release: paging.release ?? new NoRelease('nobody asked for it'),
+      generation: () => this.#nextGeneration(),
+      softSlotLimit: () => softSlotLimit(map.pageCount),
+      afterPageOut: () => {
+        tree.noteChanges();
+        const { working, shadow } = this.slotCounts();
+        assert(working + shadow <= 2 * map.pageCount, '(4) more than twice the image is in use');
+      },
+    });
+    memory.attachPager(pager, paging.frameCount);
+    this.#attachment = { memory, tracker: pager, transfer: pager.transfer, pager };
+    return pager;
   }
 
   /**
    * Reads all pages of the newest checkpoint into the guest's memory, which holds zeros and is as large as the
-   * checkpoint says, and starts dirty tracking from there.
+   * checkpoint says, and starts dirty tracking from there. Where memory is paged there is nothing to read yet.
    */
   loadPages(): void {
-    const { memory, tracker, transfer } = this.#attached();
+    const { memory, tracker, transfer, pager } = this.#attached();
     const { map, slots } = this.#image;
     assert(memory.pageCount === map.pageCount, `memory of ${memory.pageCount} pages for ${map.pageCount}`);
+    if (pager !== undefined) return;
     const { entries } = map;
     const loaded = new Uint32Array(map.workingCount);
     let loadedCount = 0;
@@ -198,11 +240,12 @@ export class Store {
 
   /**
    * Takes a checkpoint of the stopped guest: writes its dirty pages and the machine state, and returns when they
-   * are durable. The first checkpoint of a job writes all pages.
+   * are durable. The first checkpoint of a job writes all pages; where memory is paged, all that were ever written.
    * @throws StorageError: nothing was committed, the last checkpoint stands, and so will every later call.
    */
   commit(request: CheckpointRequest): CheckpointStats {
     assert(!this.#readOnly, 'the store was opened for reading');
+    this.#failure ??= this.#attachment?.pager?.failure;
     if (this.#failure !== undefined) {
       throw new StorageError(
         `no checkpoint can be taken after a failed write to ${this.#file.path}; run the job again from its last one`,
@@ -210,12 +253,13 @@ export class Store {
         this.#failure,
       );
     }
-    const generation = (this.#latestFields?.generation ?? 0) + 1;
-    assert(generation <= GENERATION_MAX, 'a job has no more than 4294967295 checkpoints');
+    const generation = this.#nextGeneration();
+    const pager = this.#attachment?.pager;
     try {
       return this.#commit(request, generation);
     } catch (error) {
       this.#failure = error;
+      pager?.fail(error);
       this.#withdraw(generation);
       throw error;
     }
@@ -250,6 +294,12 @@ export class Store {
     this.#file.close();
   }
 
+  #nextGeneration(): number {
+    const generation = (this.#latestFields?.generation ?? 0) + 1;
+    assert(generation <= GENERATION_MAX, 'a job has no more than 4294967295 checkpoints');
+    return generation;
+  }
+
   #attached(): Attachment {
     assert(this.#attachment !== undefined, 'the store is not attached to a memory');
     return this.#attachment;
@@ -257,17 +307,19 @@ export class Store {
 
   #commit(request: CheckpointRequest, generation: number): CheckpointStats {
     const startMs = performance.now();
-    const { memory, tracker, transfer } = this.#attached();
+    const { memory, tracker, transfer, pager } = this.#attached();
     const { map, tree, slots } = this.#image;
     const { pageCount } = memory;
     map.grow(pageCount);
     slots.startSearch();
     const softLimit = softSlotLimit(pageCount);
-    const isFirst = this.#latest === undefined;
-    const dirtyPages = isFirst ? pageCount : tracker.collect(pageCount);
-    const dirty = isFirst ? allPages(pageCount) : tracker.pages;
+    // Unless memory is paged, the first checkpoint must look at all pages: what filled them before was not tracked.
+    const takesAll = pager === undefined && this.#latest === undefined;
+    const dirtyCount = takesAll ? pageCount : tracker.collect(pageCount);
+    const dirty = takesAll ? allPages(pageCount) : tracker.pages;
+    const dirtyPages = pager?.changedCount ?? dirtyCount;
 
-    const { pagesWritten, zeroPages } = transfer.pageOut(dirty, dirtyPages, generation, softLimit);
+    const { pagesWritten, zeroPages } = transfer.pageOut(dirty, dirtyCount, generation, softLimit);
     const mapBytes = tree.write(this.#file, generation, softLimit);
     const stateRun = this.#writeState(request.state);
     const fields = encodeRecord(
@@ -280,7 +332,8 @@ export class Store {
           guestPageCount: pageCount,
           trigger: request.trigger,
           dirtyPages,
-          pagesWritten,
+          // With those that were written before, while the guest ran.
+          pagesWritten: map.freshCount,
           stateBytes: request.state.length,
           stateSlot: stateRun?.slot ?? 0,
           stateChecksum: this.#bench.checksumOf(request.state),
@@ -304,15 +357,18 @@ export class Store {
     this.#replaceState(stateRun);
     this.#latestFields = fields;
     this.#latest = checkpointOf(fields, request.state);
-    tracker.rearm(pageCount, dirty, dirtyPages);
+    const pagesWrittenContinuous = pager?.continuousCount ?? 0;
+    tracker.rearm(pageCount, dirty, dirtyCount);
     const commitMs = performance.now() - startMs;
     const stateSlotBytes = stateRun === undefined ? 0 : request.state.length;
     return {
       generation,
       trigger: request.trigger,
       dirtyPages,
-      residentDirtyPages: dirtyPages,
+      residentDirtyPages: dirtyCount,
+      residentPages: pager?.residentCount ?? pageCount,
       pagesWritten,
+      pagesWrittenContinuous,
       pagesRead: 0,
       zeroPages,
       bytesWritten: pagesWritten * SLOT_BYTES + mapBytes + stateSlotBytes + recordBytes,

@@ -11,6 +11,7 @@ export type PageKernels = {
   examinePages(indices: number, count: number, base: number, results: number): void;
   checksumRun(at: number, count: number, results: number): void;
   scanStates(states: number, from: number, to: number, indices: number, capacity: number): number;
+  scanWritable(states: number, from: number, to: number, indices: number, capacity: number): number;
   gatherPages(indices: number, count: number, base: number, to: number): void;
   scatterPages(from: number, indices: number, count: number, base: number): void;
 };
@@ -20,6 +21,7 @@ const KERNEL_NAMES: readonly (keyof PageKernels)[] = [
   'examinePages',
   'checksumRun',
   'scanStates',
+  'scanWritable',
   'gatherPages',
   'scatterPages',
 ];

@@ -1,4 +1,4 @@
-import { BIAS_BYTES, PAGE_SHIFT, PageState, controlRegion } from './layout.ts';
+import { BIAS_BYTES, PAGE_BYTES, PAGE_SHIFT, PageState, controlRegion } from './layout.ts';
 
 /** A guest named memory that it does not have. Host functions turn it into their own error (WASI: EFAULT). */
 export class GuestAddressError extends Error {
@@ -11,6 +11,17 @@ export class GuestAddressError extends Error {
   }
 }
 
+/** Makes the pages of a guest whose memory is paged accessible to host functions. */
+export interface HostAccess {
+  hold(address: number, lengthBytes: number, write: boolean): void;
+  releaseHolds(): void;
+}
+
+/** Pages that a transfer in pieces holds at a time: few enough for the smallest budget. */
+const PIECE_PAGES_MIN = 4;
+/** … and at most so large a part of the frames. */
+const PIECE_SHARE = 4;
+
 /**
  * The guest's memory as host functions see it: guest addresses in, bounds checked, pages marked dirty on writes.
  *
@@ -21,11 +32,40 @@ export class GuestMemory {
   readonly memory: WebAssembly.Memory;
   #bytes: Uint8Array;
   #view: DataView;
+  #pager: HostAccess | undefined;
+  /** Bytes that a host function should move at a time: all at once, unless pages must be made resident for it. */
+  pieceBytes = Infinity;
 
   constructor(memory: WebAssembly.Memory) {
     this.memory = memory;
     this.#bytes = new Uint8Array(memory.buffer);
     this.#view = new DataView(memory.buffer);
+  }
+
+  /**
+   * From now on pages may be absent, and are made resident when a host function names them; views of them are valid
+   * until `releaseHolds`. What is written is noted by the pager.
+   */
+  attachPager(pager: HostAccess, frameCount: number): void {
+    this.#pager = pager;
+    this.pieceBytes = Math.max(PIECE_PAGES_MIN, Math.floor(frameCount / PIECE_SHARE)) * PAGE_BYTES;
+  }
+
+  get isPaged(): boolean {
+    return this.#pager !== undefined;
+  }
+
+  /** No view that was given out is used any more. Called when a host function returns, and between pieces of a transfer. */
+  releaseHolds(): void {
+    this.#pager?.releaseHolds();
+  }
+
+  /** @throws GuestAddressError when the range lies outside of the memory. Makes nothing resident. */
+  checkRange(address: number, lengthBytes: number): void {
+    if (address + lengthBytes <= this.#bytes.byteLength - BIAS_BYTES) return;
+    this.#renew();
+    if (address + lengthBytes <= this.#bytes.byteLength - BIAS_BYTES) return;
+    throw new GuestAddressError(address, lengthBytes, this.lengthBytes);
   }
 
   /** All of the machine's memory, control region included. Fetched anew after growth; do not keep it. */
@@ -109,14 +149,13 @@ export class GuestMemory {
   }
 
   #check(address: number, lengthBytes: number): void {
-    if (address + lengthBytes <= this.#bytes.byteLength - BIAS_BYTES) return;
-    this.#renew();
-    if (address + lengthBytes <= this.#bytes.byteLength - BIAS_BYTES) return;
-    throw new GuestAddressError(address, lengthBytes, this.lengthBytes);
+    this.checkRange(address, lengthBytes);
+    if (this.#pager !== undefined) this.#pager.hold(address, lengthBytes, false);
   }
 
   #checkWrite(address: number, lengthBytes: number): void {
-    this.#check(address, lengthBytes);
+    this.checkRange(address, lengthBytes);
+    if (this.#pager !== undefined) return this.#pager.hold(address, lengthBytes, true);
     if (lengthBytes === 0) return;
     const first = address >>> PAGE_SHIFT;
     const last = (address + lengthBytes - 1) >>> PAGE_SHIFT;

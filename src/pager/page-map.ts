@@ -25,6 +25,8 @@ export class PageMap {
   /** The generation of the last durable checkpoint; entries up to it are frozen. */
   committedGeneration = 0;
   workingCount = 0;
+  /** Those of the working slots that are newer than the last durable checkpoint, and in the next one. */
+  freshCount = 0;
   /** Four words for each page, in the order of the file: slot, generation, checksum low, checksum high. */
   entries = new Uint32Array(0);
   readonly #slots: SlotAllocator;
@@ -84,13 +86,19 @@ export class PageMap {
     if (oldSlot !== 0) {
       this.workingCount -= 1;
       if (entries[at + 1] <= this.committedGeneration) this.#keepShadow(page, oldSlot);
-      else this.#slots.release(oldSlot);
+      else {
+        this.freshCount -= 1;
+        this.#slots.release(oldSlot);
+      }
     }
     entries[at] = slot;
     entries[at + 1] = generation;
     entries[at + 2] = checksumLow;
     entries[at + 3] = checksumHigh;
-    if (slot !== 0) this.workingCount += 1;
+    if (slot !== 0) {
+      this.workingCount += 1;
+      this.freshCount += 1;
+    }
     if (this.changedCount === this.#changedPages.length) this.#changedPages = doubled(this.#changedPages);
     this.#changedPages[this.changedCount++] = page;
   }
@@ -111,6 +119,7 @@ export class PageMap {
   commit(generation: number): void {
     assert(generation > this.committedGeneration, `generation ${generation} is not newer than the committed one`);
     this.committedGeneration = generation;
+    this.freshCount = 0;
     for (let i = 0; i < this.#shadowCount; i++) {
       const page = this.#shadowPages[i];
       this.#slots.release(this.#shadowSlots[page]);
@@ -123,11 +132,13 @@ export class PageMap {
   assertInvariants(): void {
     let working = 0;
     let shadows = 0;
+    let fresh = 0;
     for (let page = 0; page < this.pageCount; page++) {
       const slot = this.slotOf(page);
       const shadow = this.#shadowSlots[page];
       if (slot !== 0) {
         working += 1;
+        if (this.generationOf(page) > this.committedGeneration) fresh += 1;
         assert(this.#slots.isUsed(slot), `(1) page ${page} names slot ${slot}, which is free`);
       }
       if (shadow !== 0) {
@@ -139,6 +150,7 @@ export class PageMap {
     }
     assert(working === this.workingCount, `(4) ${working} working slots, counted as ${this.workingCount}`);
     assert(shadows === this.#shadowCount, `(4) ${shadows} shadow slots, counted as ${this.#shadowCount}`);
+    assert(fresh === this.freshCount, `${fresh} slots are newer than the checkpoint, counted as ${this.freshCount}`);
     assert(working + shadows <= 2 * this.pageCount, `(4) more than twice the image is in use`);
   }
 

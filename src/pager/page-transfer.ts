@@ -27,6 +27,9 @@ export interface PageOutCounts {
  * are gathered in the staging area first.
  */
 export class PageTransfer {
+  /** System calls that moved pages. */
+  writeCount = 0;
+  readCount = 0;
   readonly #memory: GuestMemory;
   readonly #kernels: PageKernels;
   readonly #file: DeviceFile;
@@ -109,6 +112,7 @@ export class PageTransfer {
         const atBytes = BIAS_BYTES + indices[next] * PAGE_BYTES;
         const view = this.#memory.bytes.subarray(atBytes, atBytes + (end - next) * PAGE_BYTES);
         this.#file.write(view, (slot + next - from) * SLOT_BYTES);
+        this.writeCount += 1;
         staged = end;
       }
       next = end;
@@ -124,6 +128,7 @@ export class PageTransfer {
       this.#kernels.gatherPages(scratch + 4 * next, count, BIAS_BYTES, staging);
       const view = this.#memory.bytes.subarray(staging, staging + count * PAGE_BYTES);
       this.#file.write(view, (slot + next - from) * SLOT_BYTES);
+      this.writeCount += 1;
     }
   }
 
@@ -139,6 +144,7 @@ export class PageTransfer {
     for (let i = 1; i < count && adjacent; i++) adjacent = pages[i] === pages[i - 1] + 1;
     const atBytes = adjacent ? BIAS_BYTES + pages[0] * PAGE_BYTES : staging;
     const view = this.#memory.bytes.subarray(atBytes, atBytes + count * PAGE_BYTES);
+    this.readCount += 1;
     if (this.#file.readInto(view, slot * SLOT_BYTES) < view.length) return undefined;
     this.#kernels.checksumRun(atBytes, count, RESULTS);
     if (!adjacent) {

@@ -38,7 +38,7 @@ export function directoryCalls(context: CallContext): CallTable {
     fd_readdir(number: number, buffer: number, bufferBytes: number, cookie: bigint, result: number): number {
       const directory = descriptors.directory(number, Rights.fdReaddir);
       const capacity = bufferBytes >>> 0;
-      memory.viewForReading(buffer >>> 0, capacity);
+      memory.checkRange(buffer >>> 0, capacity);
       memory.viewForWriting(result >>> 0, 4);
       if (cookie === 0n || directory.listing === undefined) directory.listing = list(directory);
       const { listing } = directory;

@@ -29,6 +29,10 @@ abstract class FileMover implements Mover {
     this.#blocking = blocking;
   }
 
+  get mayWait(): boolean {
+    return this.positionBytes === null;
+  }
+
   protected abstract moveNow(view: Uint8Array): number;
 
   move(view: Uint8Array): number | 'interrupted' {
@@ -65,6 +69,7 @@ class FileWriter extends FileMover {
 }
 
 class StreamMover implements Mover {
+  readonly mayWait = true;
   descriptor!: StreamDescriptor;
   writes = false;
 

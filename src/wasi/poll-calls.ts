@@ -74,8 +74,8 @@ export function pollCalls(context: CallContext): CallTable {
       if (total === 0) return Errno.inval;
       const list = subscriptions >>> 0;
       const out = events >>> 0;
-      memory.viewForReading(list, total * Size.subscription);
-      memory.viewForReading(out, total * Size.event);
+      memory.checkRange(list, total * Size.subscription);
+      memory.checkRange(out, total * Size.event);
       memory.viewForWriting(result >>> 0, 4);
       const startMs = context.interruptedWaitStartMs ?? clock.monotonicMs();
       // A copy, because the events may be stored over the subscriptions.

@@ -91,9 +91,12 @@ export function processCalls(context: CallContext): CallTable {
         memory.write(buffer >>> 0, takeRandom(lengthBytes >>> 0));
         return Errno.success;
       }
-      const view = memory.viewForWriting(buffer >>> 0, lengthBytes >>> 0);
-      for (let start = 0; start < view.length; start += RANDOM_BYTES_MAX) {
-        randomFillSync(view.subarray(start, start + RANDOM_BYTES_MAX));
+      memory.checkRange(buffer >>> 0, lengthBytes >>> 0);
+      const partBytesMax = Math.min(RANDOM_BYTES_MAX, memory.pieceBytes);
+      for (let start = 0; start < lengthBytes >>> 0; start += partBytesMax) {
+        memory.releaseHolds();
+        const partBytes = Math.min(partBytesMax, (lengthBytes >>> 0) - start);
+        randomFillSync(memory.viewForWriting((buffer >>> 0) + start, partBytes));
       }
       return Errno.success;
     },

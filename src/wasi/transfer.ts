@@ -1,6 +1,7 @@
 /**
  * Scatter and gather lists of the guest. Small transfers go through one buffer, so that many pieces cost one system
- * call and only the pages that were really filled count as written; large pieces are handed to the system as they are.
+ * call and only the pages that were really filled count as written; large pieces are handed to the system as they are, or
+ * in parts where the guest has few frames, so that only a part must be in memory at a time.
  */
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { GuestAddressError } from '../memory/guest-memory.ts';
@@ -17,6 +18,8 @@ const PIECE_COUNT_MAX = 1024;
 /** Moves bytes between a file or stream and `view`; fewer than asked for means that no more can be moved now. */
 export interface Mover {
   move(view: Uint8Array): number | 'interrupted';
+  /** Whether it may wait for more to come: what is there is given out then rather than waited upon. */
+  readonly mayWait: boolean;
 }
 
 /** Below this many bytes a loop is faster than making a view to copy from. */
@@ -46,11 +49,16 @@ function totalBytes(memory: GuestMemory, bytes: Uint8Array, list: number, count:
 /** Writes the pieces of `list`; returns the bytes written. */
 export function gather(memory: GuestMemory, list: number, count: number, mover: Mover): number | 'interrupted' {
   if (count === 1) {
-    return mover.move(memory.viewForReading(memory.getUint32(list), memory.getUint32(list + 4)));
+    const address = memory.getUint32(list);
+    const lengthBytes = memory.getUint32(list + 4);
+    if (lengthBytes <= memory.pieceBytes) return mover.move(memory.viewForReading(address, lengthBytes));
+    memory.checkRange(address, lengthBytes);
+    return moveEach(memory, list, count, mover, false);
   }
   const { bytes } = memory;
   const total = totalBytes(memory, bytes, list, count);
   if (total > BUFFER_BYTES) return moveEach(memory, list, count, mover, false);
+  if (memory.isPaged) return mover.move(gatherPaged(memory, list, count));
   let filled = 0;
   for (let i = 0, at = BIAS_BYTES + list; i < count; i++, at += Size.iovec) {
     const from = BIAS_BYTES + word(bytes, at);
@@ -73,8 +81,22 @@ export function scatter(memory: GuestMemory, list: number, count: number, mover:
     const lengthBytes = Math.min(memory.getUint32(list + i * Size.iovec + 4), moved - given);
     memory.write(memory.getUint32(list + i * Size.iovec), buffer.subarray(given, given + lengthBytes));
     given += lengthBytes;
+    memory.releaseHolds();
   }
   return moved;
+}
+
+/** Copies pieces that may lie in as many pages as there are pieces, and holds those of one at a time. */
+function gatherPaged(memory: GuestMemory, list: number, count: number): Uint8Array {
+  let filled = 0;
+  for (let i = 0; i < count; i++) {
+    const address = memory.getUint32(list + i * Size.iovec);
+    const lengthBytes = memory.getUint32(list + i * Size.iovec + 4);
+    buffer.set(memory.viewForReading(address, lengthBytes), filled);
+    filled += lengthBytes;
+    memory.releaseHolds();
+  }
+  return buffer.subarray(0, filled);
 }
 
 /** Moves large pieces one by one. What was moved counts, even when a later piece fails or would have to wait. */
@@ -89,18 +111,24 @@ function moveEach(
   for (let i = 0; i < count; i++) {
     const address = memory.getUint32(list + i * Size.iovec);
     const lengthBytes = memory.getUint32(list + i * Size.iovec + 4);
-    if (lengthBytes === 0) continue;
-    const view = fills ? memory.viewForWriting(address, lengthBytes) : memory.viewForReading(address, lengthBytes);
-    let moved: number | 'interrupted';
-    try {
-      moved = mover.move(view);
-    } catch (error) {
-      if (done > 0 && systemCode(error) !== undefined) return done;
-      throw error;
+    for (let offset = 0; offset < lengthBytes; offset += memory.pieceBytes) {
+      const partBytes = Math.min(lengthBytes - offset, memory.pieceBytes);
+      memory.releaseHolds();
+      const at = address + offset;
+      const view = fills ? memory.viewForWriting(at, partBytes) : memory.viewForReading(at, partBytes);
+      let moved: number | 'interrupted';
+      try {
+        moved = mover.move(view);
+      } catch (error) {
+        if (done > 0 && systemCode(error) !== undefined) return done;
+        throw error;
+      }
+      if (moved === 'interrupted') return done > 0 ? done : moved;
+      done += moved;
+      if (moved < partBytes) return done;
+      // The next part of one buffer must not be waited for: the guest has what one read would have given it.
+      if (fills && mover.mayWait && partBytes < lengthBytes) return done;
     }
-    if (moved === 'interrupted') return done > 0 ? done : moved;
-    done += moved;
-    if (moved < lengthBytes) break;
   }
   return done;
 }

@@ -1,0 +1,307 @@
+/**
+ * The pager: gives a guest with fewer frames than pages the pages that it asks for, one fault at a time.
+ *
+ *   guest ──fault──► soft: the page is resident and had lost its access ──► access
+ *                └─► hard: frame ◄── PageoutDaemon, Replacement (pages that leave)
+ *                          contents ◄── PageReader (slot, or zeros)
+ *   host function ──hold──► the same, and the frames stay until `releaseHolds`
+ *   checkpoint ──collect──► the resident dirty pages; `rearm` makes them clean
+ *
+ * What is resident, dirty and accessible, and the invariants of that, are in `frames.ts`; slots and what may be
+ * overwritten in `page-map.ts`.
+ *
+ * An error (a page that is not what was written, a disk that is full) latches: the guest must not go on with a page that
+ * is not there, and no checkpoint may be taken of a memory that is not whole. `fault` then returns 1 for ever.
+ */
+import type { DeviceFile } from '../device/device.ts';
+import { assert } from '../error/errors.ts';
+import type { PageKernels } from '../format/page-kernels.ts';
+import type { GuestMemory, HostAccess } from '../memory/guest-memory.ts';
+import { controlRegion, FRAMES_MIN, PAGE_SHIFT, PageAccess } from '../memory/layout.ts';
+import type { MemoryRelease } from '../memory/memory-release.ts';
+import type { DirtyTracker } from './dirty-tracker.ts';
+import { Frames, PageFlag } from './frames.ts';
+import { Lirs } from './lirs.ts';
+import type { PageMap } from './page-map.ts';
+import { PageReader } from './page-reader.ts';
+import { PageTransfer } from './page-transfer.ts';
+import { PageoutDaemon } from './pageout-daemon.ts';
+import type { PagingStats } from './paging-stats.ts';
+import type { Replacement, ReplacementName } from './replacement.ts';
+import { SecondChance } from './second-chance.ts';
+import type { SlotAllocator } from './slot-allocator.ts';
+
+export interface PagerSeams {
+  readonly memory: GuestMemory;
+  readonly kernels: PageKernels;
+  readonly file: DeviceFile;
+  readonly map: PageMap;
+  readonly slots: SlotAllocator;
+  readonly frameCount: number;
+  readonly replacement: ReplacementName;
+  readonly release: MemoryRelease;
+  /** The generation of the next checkpoint. */
+  readonly generation: () => number;
+  readonly softSlotLimit: () => number;
+  /** Called when the daemon has entered pages in the map. */
+  readonly afterPageOut: () => void;
+}
+
+export class Pager implements DirtyTracker, HostAccess {
+  /** What `collect` found; has room for all resident pages. */
+  pages = new Uint32Array(0);
+  /** Why no fault can be served any more. */
+  failure: Error | undefined;
+  /** Moves pages for a checkpoint too. */
+  readonly transfer: PageTransfer;
+  readonly #memory: GuestMemory;
+  readonly #map: PageMap;
+  readonly #frames: Frames;
+  readonly #replacement: Replacement;
+  readonly #reader: PageReader;
+  readonly #daemon: PageoutDaemon;
+  readonly #firstWrites: Int32Array;
+  /** Fewer free frames than the low mark wake the daemon, which makes as many free as the high mark says. */
+  readonly #lowMark: number;
+  readonly #highMark: number;
+  #guestBytes = 0;
+  #held = new Uint32Array(64);
+  #heldCount = 0;
+  #heldOverflowMax = 0;
+  #softFaults = 0;
+  #hardFaults = 0;
+  #zeroFaults = 0;
+  #readAheadUsed = 0;
+
+  constructor(seams: PagerSeams) {
+    const { memory, kernels, file, map, slots, frameCount, release, generation, softSlotLimit, afterPageOut } = seams;
+    assert(frameCount >= FRAMES_MIN, `${frameCount} frames are fewer than ${FRAMES_MIN}`);
+    this.#memory = memory;
+    this.#map = map;
+    const frames = new Frames(memory, kernels, frameCount);
+    const replacement = seams.replacement === 'lirs' ? new Lirs(frames) : new SecondChance(frames);
+    const transfer = new PageTransfer(memory, kernels, file, map, slots);
+    this.#frames = frames;
+    this.#replacement = replacement;
+    this.transfer = transfer;
+    this.#daemon = new PageoutDaemon({
+      frames,
+      replacement,
+      transfer,
+      map,
+      slots,
+      release,
+      generation,
+      softSlotLimit,
+      afterPageOut,
+    });
+    this.#reader = new PageReader(memory, file, map, transfer, frames);
+    this.#firstWrites = new Int32Array(memory.memory.buffer, controlRegion.firstWrites, 1);
+    this.#lowMark = Math.max(1, Math.min(8, frameCount >>> 6));
+    this.#highMark = Math.max(2, Math.min(64, frameCount >>> 5));
+    this.#grow();
+  }
+
+  get frameCount(): number {
+    return this.#frames.frameCount;
+  }
+
+  get residentCount(): number {
+    return this.#frames.residentCount;
+  }
+
+  /** Pages written since the last checkpoint, resident or not; exact after `collect`. */
+  get changedCount(): number {
+    return this.#frames.changedCount;
+  }
+
+  /** Pages that the daemon wrote since the last checkpoint, each time that one was. */
+  get continuousCount(): number {
+    return this.#daemon.continuousCount;
+  }
+
+  /**
+   * Makes at most 4096 bytes of the guest accessible; called by the guest's own code. A range outside of its memory is
+   * left to trap by itself. Returns 0, or 1 when the pager has failed.
+   */
+  fault(address: number, lengthBytes: number, write: number): number {
+    if (this.failure !== undefined) return 1;
+    if (this.#heldCount > 0) this.releaseHolds();
+    const from = address >>> 0;
+    const to = from + lengthBytes;
+    if (to > this.#guestBytes && !this.#reaches(to)) return 0;
+    if (lengthBytes <= 0) return 0;
+    const first = from >>> PAGE_SHIFT;
+    const last = (to - 1) >>> PAGE_SHIFT;
+    const frames = this.#frames;
+    try {
+      frames.servedFirst = first;
+      frames.servedSecond = last;
+      this.#open(first, write !== 0);
+      if (last !== first) this.#open(last, write !== 0);
+    } catch (error) {
+      this.fail(error);
+      return 1;
+    } finally {
+      frames.servedFirst = -1;
+      frames.servedSecond = -1;
+    }
+    return 0;
+  }
+
+  /**
+   * Makes bytes of the guest accessible to a host function and keeps their frames until `releaseHolds`, even beyond the
+   * budget. The range lies inside of the guest's memory.
+   * @throws what has made the pager fail.
+   */
+  hold(address: number, lengthBytes: number, write: boolean): void {
+    if (lengthBytes === 0) return;
+    if (this.failure !== undefined) throw this.failure;
+    const to = address + lengthBytes;
+    if (to > this.#guestBytes) this.#grow();
+    const first = address >>> PAGE_SHIFT;
+    const last = (to - 1) >>> PAGE_SHIFT;
+    const frames = this.#frames;
+    try {
+      for (let page = first; page <= last; page++) {
+        this.#open(page, write);
+        if ((frames.flags[page] & PageFlag.held) !== 0) continue;
+        frames.flags[page] |= PageFlag.held;
+        if (this.#heldCount === this.#held.length) this.#held = longer(this.#held);
+        this.#held[this.#heldCount++] = page;
+      }
+    } catch (error) {
+      this.fail(error);
+      throw error;
+    }
+  }
+
+  /** The host function has returned: no view of the guest's memory is used any more. */
+  releaseHolds(): void {
+    if (this.#heldCount === 0) return;
+    const frames = this.#frames;
+    for (let i = 0; i < this.#heldCount; i++) frames.flags[this.#held[i]] &= ~PageFlag.held;
+    this.#heldCount = 0;
+    if (frames.residentCount <= frames.frameCount || this.failure !== undefined) return;
+    try {
+      this.#daemon.run(this.#highMark);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Serves no fault from now on, for this reason or an earlier one. */
+  fail(error: unknown): void {
+    this.failure ??= error instanceof Error ? error : new Error(String(error));
+  }
+
+  collect(pageCount: number): number {
+    if (pageCount << PAGE_SHIFT !== this.#guestBytes) this.#grow();
+    const frames = this.#frames;
+    frames.noteWrites(pageCount);
+    if (this.pages.length < frames.residentCount) this.pages = new Uint32Array(frames.residentCount + 64);
+    return frames.listDirty(this.pages);
+  }
+
+  rearm(_pageCount: number, collected: Uint32Array, count: number): void {
+    const frames = this.#frames;
+    frames.forgetChanges();
+    for (let i = 0; i < count; i++) {
+      // What a host function has a view of may be written behind our back until it returns: it stays dirty.
+      if ((frames.flags[collected[i]] & PageFlag.held) === 0) frames.clean(collected[i]);
+      else frames.noteWritten(collected[i]);
+    }
+    this.#daemon.continuousCount = 0;
+  }
+
+  stats(): PagingStats {
+    const { pageOuts, pageOutsAhead, clusters, evictions, cleanEvictions } = this.#daemon;
+    const { pageIns, readAheadPages } = this.#reader;
+    return {
+      frames: this.#frames.frameCount,
+      residentPages: this.#frames.residentCount,
+      inactivePages: this.#replacement.inactiveCount,
+      softFaults: this.#softFaults,
+      hardFaults: this.#hardFaults,
+      zeroFaults: this.#zeroFaults,
+      firstWrites: this.#firstWrites[0],
+      pageOuts,
+      pageOutsAhead,
+      clusters,
+      evictions,
+      cleanEvictions,
+      pageIns,
+      readAheadPages,
+      readAheadUsed: this.#readAheadUsed,
+      heldOverflowMax: this.#heldOverflowMax,
+    };
+  }
+
+  /** Asserts the invariants of frames and queues; costs a walk over all pages. */
+  assertInvariants(): void {
+    this.#frames.assertInvariants(this.#map.pageCount);
+    this.#replacement.assertInvariants();
+  }
+
+  /** Makes a page resident and gives it access. */
+  #open(page: number, write: boolean): void {
+    const frames = this.#frames;
+    if (!frames.isResident(page)) return this.#bringIn(page, write);
+    if (frames.access[page] !== PageAccess.none) {
+      if (write) frames.giveAccess(page, true);
+      return;
+    }
+    this.#softFaults += 1;
+    if ((frames.flags[page] & PageFlag.ahead) !== 0) {
+      frames.flags[page] &= ~PageFlag.ahead;
+      this.#readAheadUsed += 1;
+    }
+    frames.giveAccess(page, write);
+    this.#replacement.touch(page);
+  }
+
+  #bringIn(page: number, write: boolean): void {
+    const frames = this.#frames;
+    const planned = this.#reader.planAhead(page);
+    if (frames.freeCount - 1 - planned < this.#lowMark) this.#daemon.run(1 + planned + this.#highMark);
+    const ahead = Math.max(0, Math.min(planned, frames.freeCount - 1));
+    if (this.#map.slotOf(page) === 0) this.#zeroFaults += 1;
+    else this.#hardFaults += 1;
+    this.#reader.fill(page, ahead);
+    frames.fill(page, false);
+    if (frames.residentCount > frames.frameCount) {
+      assert(this.#heldCount > 0, `${frames.frameCount} frames are not enough for the pages in use`);
+      this.#heldOverflowMax = Math.max(this.#heldOverflowMax, frames.residentCount - frames.frameCount);
+    }
+    frames.giveAccess(page, write);
+    this.#replacement.insert(page);
+    for (let next = page + 1; next <= page + ahead; next++) {
+      frames.fill(next, true);
+      this.#replacement.insertAhead(next);
+    }
+  }
+
+  /** Whether the guest's memory has grown as far as this end of a range. */
+  #reaches(to: number): boolean {
+    this.#grow();
+    return to <= this.#guestBytes;
+  }
+
+  #grow(): void {
+    const { lengthBytes, pageCount } = this.#memory;
+    if (lengthBytes === this.#guestBytes) return;
+    this.#guestBytes = lengthBytes;
+    if (pageCount > this.#frames.capacity) {
+      const capacity = Math.max(pageCount, 2 * this.#frames.capacity);
+      this.#frames.grow(Math.ceil(capacity / 4) * 4);
+      this.#replacement.grow(capacity);
+    }
+    if (pageCount > this.#map.pageCount) this.#map.grow(pageCount);
+  }
+}
+
+function longer(list: Uint32Array): Uint32Array<ArrayBuffer> {
+  const result = new Uint32Array(2 * list.length);
+  result.set(list);
+  return result;
+}
