@@ -3,6 +3,7 @@
  * an error of commander's, which names the option and what was typed.
  */
 import { InvalidArgumentError } from 'commander';
+import { FRAMES_MIN, PAGE_BYTES } from '../memory/layout.ts';
 import { INTERVAL_MS_MAX, type DirectoryGrant } from '../machine/machine.ts';
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -21,6 +22,21 @@ export function parseInterval(text: string): number {
   if (durationMs !== 0 && durationMs < 1) throw new InvalidArgumentError('The shortest interval is 1ms.');
   if (durationMs > INTERVAL_MS_MAX) throw new InvalidArgumentError('The longest interval is 24d.');
   return durationMs;
+}
+
+const UNIT_BYTES: Readonly<Record<string, number>> = { '': 1, B: 1, KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30 };
+
+/** Frames of `12.32MB`, `67108864` (bytes) or `3154p` (pages of 4096 bytes); units are powers of 1024. */
+export function parseMemory(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(p|B|KB|MB|GB|KiB|MiB|GiB)?$/.exec(text);
+  if (match === null) throw new InvalidArgumentError('Write a size such as 64MB, 1.5GB, 67108864 or 3154p (pages).');
+  const [, number, unit = ''] = match;
+  const pages = unit === 'p' ? Number(number) : (Number(number) * UNIT_BYTES[unit.replace('i', '')]) / PAGE_BYTES;
+  const frameCount = Math.round(pages);
+  if (frameCount < FRAMES_MIN) {
+    throw new InvalidArgumentError(`The smallest memory is ${FRAMES_MIN}p, which is ${FRAMES_MIN * 4}KB.`);
+  }
+  return frameCount;
 }
 
 /** A whole number of decimal digits within bounds. */

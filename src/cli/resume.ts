@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { Machine } from '../machine/machine.ts';
 import { reportError } from './messages.ts';
-import { type RunFlags, addRunOptions, supervise } from './supervision.ts';
+import { type RunFlags, addRunOptions, resumeOptionsOf, supervise } from './supervision.ts';
 
 /** `continuo resume`: goes on with a job as it was described when it was made; needs nothing but its directory. */
 export function resumeCommand(settle: (exitCode: number) => void): Command {
@@ -14,10 +14,7 @@ export function resumeCommand(settle: (exitCode: number) => void): Command {
 
 async function resume(job: string, flags: RunFlags): Promise<number> {
   try {
-    const machine = Machine.resume(job, {
-      intervalMs: flags.interval,
-      ...(flags.every === undefined ? {} : { everySafepoints: flags.every }),
-    });
+    const machine = Machine.resume(job, { intervalMs: flags.interval, ...resumeOptionsOf(flags) });
     return await supervise(machine, { flags, job, describe: () => describe(job) });
   } catch (error) {
     return reportError(error);

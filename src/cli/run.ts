@@ -7,7 +7,7 @@ import type { OutputMode } from '../wasi/config.ts';
 import { reportError } from './messages.ts';
 import { parseDirectory, parseVariable } from './option-values.ts';
 import { readProgramFile } from './program-file.ts';
-import { type RunFlags, addRunOptions, supervise } from './supervision.ts';
+import { type RunFlags, addRunOptions, resumeOptionsOf, supervise } from './supervision.ts';
 
 /** As the parsers of the options below leave them. */
 interface Flags extends RunFlags {
@@ -71,7 +71,7 @@ async function run(path: string, args: readonly string[], flags: Flags): Promise
       ...(flags.output === undefined ? {} : { outputMode: flags.output }),
       ...(flags.job === undefined ? {} : { job: flags.job }),
       ...(flags.fresh === undefined ? {} : { fresh: flags.fresh }),
-      ...(flags.every === undefined ? {} : { everySafepoints: flags.every }),
+      ...resumeOptionsOf(flags),
       // Without a job there is nothing that a timer could save.
       intervalMs: flags.job === undefined ? 0 : flags.interval,
     });

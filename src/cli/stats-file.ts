@@ -1,6 +1,6 @@
 /** The file of `--stats`: what a run did and cost, as JSON. `docs/stats.md` says what each field means. */
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
-import type { CheckpointStats } from '../checkpoint/store.ts';
+import type { CheckpointStats, SlotCounts } from '../checkpoint/store.ts';
 import { StorageError } from '../error/errors.ts';
 import type { MachineEnd } from '../machine/machine.ts';
 
@@ -20,6 +20,8 @@ export interface RunStats {
   readonly faults: { readonly soft: number; readonly hard: number; readonly protection: number };
   readonly pageOuts: number;
   readonly pageIns: number;
+  readonly paging?: NonNullable<MachineEnd['paging']>;
+  readonly slots?: SlotCounts;
   readonly checkpoints: readonly CheckpointStats[];
 }
 
@@ -33,7 +35,7 @@ export interface RunRecord {
 }
 
 export function runStats({ program, arguments: args, end, exitCode, checkpoints }: RunRecord): RunStats {
-  const { kind, runMs, guestMs, resumedFrom, hops, pages } = end;
+  const { kind, runMs, guestMs, resumedFrom, hops, pages, paging, slots } = end;
   return {
     program,
     arguments: args,
@@ -46,11 +48,13 @@ export function runStats({ program, arguments: args, end, exitCode, checkpoints 
     resumedFrom,
     hops,
     pages,
-    // All pages are resident and the tracker marks them without a fault.
-    frames: pages,
-    faults: { soft: 0, hard: 0, protection: 0 },
-    pageOuts: 0,
-    pageIns: 0,
+    // Unless memory is paged, all pages are resident and the tracker marks them without a fault.
+    frames: paging?.frames ?? pages,
+    faults: { soft: paging?.softFaults ?? 0, hard: paging?.hardFaults ?? 0, protection: 0 },
+    pageOuts: paging?.pageOuts ?? 0,
+    pageIns: paging?.pageIns ?? 0,
+    ...(paging === undefined ? {} : { paging }),
+    ...(slots === undefined ? {} : { slots }),
     checkpoints,
   };
 }

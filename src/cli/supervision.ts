@@ -1,9 +1,9 @@
 /** What `run` and `resume` share: options of a run, and seeing a machine through from its start to an exit code. */
 import { type Command, Option } from 'commander';
 import type { CheckpointStats } from '../checkpoint/store.ts';
-import type { Machine, MachineEnd } from '../machine/machine.ts';
+import type { Machine, MachineEnd, ResumeOptions } from '../machine/machine.ts';
 import { say } from './messages.ts';
-import { parseInterval, parseNumber } from './option-values.ts';
+import { parseInterval, parseMemory, parseNumber } from './option-values.ts';
 import { SIGNAL_EXIT_CODES, SignalWatch } from './signals.ts';
 import { type RunRecord, runStats, writeStatsFile } from './stats-file.ts';
 
@@ -11,6 +11,9 @@ import { type RunRecord, runStats, writeStatsFile } from './stats-file.ts';
 export interface RunFlags {
   readonly interval: number;
   readonly every?: number;
+  /** Frames. */
+  readonly memory?: number;
+  readonly replacement?: NonNullable<ResumeOptions['replacement']>;
   readonly stats?: string;
   readonly checkpointExitCode: number;
   readonly verbose?: boolean;
@@ -34,6 +37,18 @@ export function addRunOptions(command: Command): Command {
         (text) => parseNumber(text, 1, SAFEPOINTS_MAX),
       ),
     )
+    .addOption(
+      new Option(
+        '--memory <size>',
+        "memory for the program's pages; others live in the paging file: 64MB, 3154p",
+      ).argParser(parseMemory),
+    )
+    .addOption(
+      new Option('--replacement <way>', 'how the pages that leave memory are chosen').choices([
+        'lirs',
+        'second-chance',
+      ]),
+    )
     .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
     .addOption(
       new Option('--checkpoint-exit-code <code>', 'exit code after a checkpoint for SIGTERM or SIGINT')
@@ -42,6 +57,15 @@ export function addRunOptions(command: Command): Command {
     )
     .addOption(new Option('--verbose', 'tell about each checkpoint').conflicts('quiet'))
     .option('--quiet', 'tell about errors only');
+}
+
+/** The options of a run that `Machine.start` and `Machine.resume` share. */
+export function resumeOptionsOf({ every, memory, replacement }: RunFlags): ResumeOptions {
+  return {
+    ...(every === undefined ? {} : { everySafepoints: every }),
+    ...(memory === undefined ? {} : { frameCount: memory }),
+    ...(replacement === undefined ? {} : { replacement }),
+  };
 }
 
 /** One run as the command line describes it. */
@@ -60,6 +84,7 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
   const checkpoints: CheckpointStats[] = [];
   if (flags.verbose) {
     say('tracker software: it works on every platform and is the only one of this version');
+    if (flags.memory !== undefined) say(`memory for ${flags.memory} pages; others live in the paging file`);
     if (job === undefined) say('no job directory was named (--job): no checkpoints are kept');
   }
   machine.on('running', ({ resumedFrom }) => {
@@ -98,9 +123,10 @@ function announceEnd(end: MachineEnd, job: string | undefined): void {
 }
 
 function describeCheckpoint(stats: CheckpointStats): string {
-  const { generation, trigger, dirtyPages, pagesWritten, bytesWritten, pauseMs } = stats;
+  const { generation, trigger, dirtyPages, pagesWritten, pagesWrittenContinuous, bytesWritten, pauseMs } = stats;
+  const before = pagesWrittenContinuous === 0 ? '' : `${pagesWrittenContinuous} before, `;
   return (
-    `checkpoint ${generation} (${trigger}): ${dirtyPages} dirty pages, ${pagesWritten} written, ` +
+    `checkpoint ${generation} (${trigger}): ${dirtyPages} dirty pages, ${before}${pagesWritten} written, ` +
     `${bytesWritten} bytes, pause ${pauseMs.toFixed(2)} ms`
   );
 }

@@ -16,6 +16,8 @@ import { FunctionNames, guestStackOf } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
 import { describeJob, identityOf, refuseForeignJob } from './job-description.ts';
 import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
+import { createRelease } from '../memory/memory-release.ts';
+import type { Pager } from '../pager/pager.ts';
 import { type Program, WASI_MODULE, checkImports, prepareProgram } from './program.ts';
 import type {
   GuestFigures,
@@ -23,8 +25,10 @@ import type {
   GuestThreadData,
   JobDescription,
   OutputDescription,
+  PagingRequest,
   RunEnd,
 } from './protocol.ts';
+import { ScratchStore } from './scratch-store.ts';
 import { captureState, restoreState } from './state-capture.ts';
 
 /** V8's words for the end of the stack, which a guest reaches by recursion too deep. */
@@ -42,7 +46,11 @@ export class GuestRun {
   readonly #data: GuestThreadData;
   readonly #control: ControlWords;
   readonly #post: (message: GuestMessage) => void;
+  /** The job's; undefined when nothing is kept. */
   #store: Store | undefined;
+  /** Of a run that keeps nothing and has a budget of memory. */
+  #scratch: ScratchStore | undefined;
+  #pager: Pager | undefined;
   #program!: Program;
   #instance!: GuestInstance;
   #wasi!: Wasi;
@@ -66,6 +74,7 @@ export class GuestRun {
     } finally {
       this.#wasi?.close();
       this.#store?.close();
+      this.#scratch?.close();
     }
   }
 
@@ -154,7 +163,9 @@ export class GuestRun {
   }
 
   #prepareProgram(bytes: Uint8Array): Program {
-    return prepareProgram(bytes, { tracking: 'software', counting: this.#data.everySafepoints !== undefined });
+    const { paging, everySafepoints } = this.#data;
+    const tracking = paging === undefined ? 'software' : 'paged';
+    return prepareProgram(bytes, { tracking, counting: everySafepoints !== undefined });
   }
 
   #restoredState(): MachineState | undefined {
@@ -177,17 +188,39 @@ export class GuestRun {
     const imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
     try {
       this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
+      if (this.#data.paging !== undefined) this.#attachPager(this.#data.paging, description, programBytes);
       if (restored === undefined) this.#instance.initialiseMemory();
     } catch (error) {
       // Segments that do not fit are traps of the program.
       throw this.#explain(error);
     }
-    this.#store?.attach(memory);
+    if (this.#data.paging === undefined) this.#store?.attach(memory);
     if (restored === undefined) return;
     this.#store!.loadPages();
     restoreState(this.#instance, restored);
     this.#call = restored.phase.call;
     this.#guestMs = restored.phase.guestMs;
+  }
+
+  /** From here on the guest's pages come when they are touched, out of the paging file or as zeros. */
+  #attachPager({ frameCount, replacement }: PagingRequest, description: JobDescription, program: Uint8Array): void {
+    if (this.#store === undefined) {
+      this.#scratch = new ScratchStore(identityOf(description, programDigest(program)), program);
+    }
+    const { guestMemory } = this.#instance;
+    const release = createRelease(guestMemory);
+    if (release.reason !== '') {
+      const text = `pages that leave memory keep their place in it, since ${release.reason}: the budget bounds only what is paged`;
+      this.#post({ kind: 'notice', text });
+    }
+    const store = this.#store ?? this.#scratch!.store;
+    const pager = store.attach(guestMemory, {
+      frameCount,
+      release,
+      ...(replacement === undefined ? {} : { replacement }),
+    });
+    this.#pager = pager;
+    this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
   }
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
@@ -234,6 +267,8 @@ export class GuestRun {
         if (!(error instanceof ProcessExit)) throw error;
         // The guest leaves by unwinding: an exception of the host could be caught by a handler of the guest.
         this.#exitCode = error.exitCode;
+      } finally {
+        this.#instance.guestMemory.releaseHolds();
       }
       this.#instance.beginUnwinding();
       return 0;
@@ -303,6 +338,8 @@ export class GuestRun {
   /** A trap of the guest as an error that shows its stack; anything else as it is. */
   #explain(error: unknown): unknown {
     if (error instanceof ContinuoError || !(error instanceof Error)) return error;
+    // A fault that cannot be served makes the guest trap; the reason is the pager's.
+    if (this.#pager?.failure !== undefined) return this.#pager.failure;
     const overflow = error instanceof RangeError && error.message === STACK_OVERFLOW;
     if (!(error instanceof WebAssembly.RuntimeError) && !overflow) return error;
     const { module } = this.#program.rewritten;
@@ -316,6 +353,8 @@ export class GuestRun {
       pages: this.#instance === undefined ? 0 : this.#instance.guestMemory.pageCount,
       hops: this.#hops,
       resumedFrom: this.#resumedFrom,
+      paging: this.#pager?.stats(),
+      slots: this.#store?.slotCounts(),
     };
   }
 }

@@ -2,10 +2,12 @@ import { EventEmitter } from 'node:events';
 import { basename, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { lockJobDirectory } from '../checkpoint/job-directory.ts';
-import type { CheckpointStats } from '../checkpoint/store.ts';
+import type { CheckpointStats, SlotCounts } from '../checkpoint/store.ts';
 import type { JobLock } from '../device/job-lock.ts';
 import { UsageError } from '../error/errors.ts';
-import { PollState, controlRegion } from '../memory/layout.ts';
+import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
+import type { PagingStats } from '../pager/paging-stats.ts';
+import type { ReplacementName } from '../pager/replacement.ts';
 import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
 import { ControlWords, Request } from './control-words.ts';
 import { decodeError } from './error-transport.ts';
@@ -16,6 +18,7 @@ import type {
   GuestThreadData,
   JobDescription,
   OutputDescription,
+  PagingRequest,
   RunEnd,
 } from './protocol.ts';
 
@@ -45,11 +48,18 @@ export interface MachineOptions {
   readonly fresh?: boolean;
   /** Milliseconds between checkpoints; 0 for none but those asked for. Default 1000. */
   readonly intervalMs?: number;
+  /**
+   * Page-sized places in memory for the guest's pages, at least 16; pages beyond them live in the paging file. Undefined:
+   * all pages are resident.
+   */
+  readonly frameCount?: number;
+  /** How the pages that leave memory are chosen; the default is the best known way. */
+  readonly replacement?: ReplacementName;
   /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
   readonly everySafepoints?: number;
 }
 
-export type ResumeOptions = Pick<MachineOptions, 'intervalMs' | 'everySafepoints'>;
+export type ResumeOptions = Pick<MachineOptions, 'intervalMs' | 'everySafepoints' | 'frameCount' | 'replacement'>;
 
 export type MachineEnd = RunEnd & {
   /** Time from start to end of this run, milliseconds. */
@@ -62,6 +72,10 @@ export type MachineEnd = RunEnd & {
   readonly resumedFrom: number;
   /** Times the guest was captured and resumed without a checkpoint, into optimised code. */
   readonly hops: number;
+  /** What paging did; undefined where all pages were resident. */
+  readonly paging: PagingStats | undefined;
+  /** Slots of the job's paging file at the end; undefined without a job. */
+  readonly slots: SlotCounts | undefined;
 };
 
 export interface MachineEvents {
@@ -136,6 +150,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       jobDirectory: options.job === undefined ? undefined : resolve(options.job),
       fresh,
       everySafepoints,
+      paging: pagingOf(options),
     };
     return new Machine(data, lock, intervalMs, sinksOf(options));
   }
@@ -146,7 +161,8 @@ export class Machine extends EventEmitter<MachineEvents> {
     const jobDirectory = resolve(job);
     const lock = lockJobDirectory(jobDirectory);
     const { everySafepoints } = options;
-    const data = { description: undefined, programBytes: undefined, jobDirectory, fresh: false, everySafepoints };
+    const nothing = { description: undefined, programBytes: undefined, fresh: false };
+    const data = { ...nothing, jobDirectory, everySafepoints, paging: pagingOf(options) };
     return new Machine(data, lock, intervalMs, {});
   }
 
@@ -228,6 +244,12 @@ export const INTERVAL_MS_MAX = 0x7fff_ffff;
 function checkedInterval(intervalMs = 1000): number {
   if (intervalMs >= 0 && intervalMs <= INTERVAL_MS_MAX) return intervalMs;
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
+}
+
+function pagingOf({ frameCount, replacement }: ResumeOptions): PagingRequest | undefined {
+  if (frameCount === undefined) return undefined;
+  if (Number.isInteger(frameCount) && frameCount >= FRAMES_MIN) return { frameCount, replacement };
+  throw new UsageError('bad-argument', `a guest needs at least ${FRAMES_MIN} frames, not ${frameCount}`);
 }
 
 function describe(options: MachineOptions): JobDescription {

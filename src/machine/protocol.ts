@@ -1,4 +1,6 @@
-import type { CheckpointStats } from '../checkpoint/store.ts';
+import type { CheckpointStats, SlotCounts } from '../checkpoint/store.ts';
+import type { PagingStats } from '../pager/paging-stats.ts';
+import type { ReplacementName } from '../pager/replacement.ts';
 import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { EncodedError } from './error-transport.ts';
 
@@ -19,6 +21,14 @@ export interface JobDescription {
   readonly outputMode: OutputMode;
 }
 
+/** A budget of memory. */
+export interface PagingRequest {
+  /** Page-sized places in memory for the guest's pages. */
+  readonly frameCount: number;
+  /** How the pages that leave are chosen; undefined for the best known way. */
+  readonly replacement: ReplacementName | undefined;
+}
+
 /** What the control thread gives the guest's thread at its start. */
 export interface GuestThreadData {
   readonly control: SharedArrayBuffer;
@@ -30,6 +40,8 @@ export interface GuestThreadData {
   readonly fresh: boolean;
   /** A checkpoint after every so many safepoints; undefined for none. */
   readonly everySafepoints: number | undefined;
+  /** Undefined: all pages are resident. */
+  readonly paging: PagingRequest | undefined;
 }
 
 /** How a run ended without an error. */
@@ -49,6 +61,10 @@ export interface GuestFigures {
   readonly hops: number;
   /** Generation of the checkpoint that the run started from, 0 for none. */
   readonly resumedFrom: number;
+  /** Undefined where all pages are resident. */
+  readonly paging: PagingStats | undefined;
+  /** Slots of the paging file at the end; undefined where there is none. */
+  readonly slots: SlotCounts | undefined;
 }
 
 export type GuestMessage =
