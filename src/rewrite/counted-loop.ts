@@ -1,6 +1,6 @@
-import { STRIP_PINS_MAX } from '../memory/layout.ts';
 import type { BodyDecoder } from '../wasm/function-body.ts';
 import { Op, accessBytesOf, isStore, popsOf } from '../wasm/opcode.ts';
+import { type LoopAccess, type LoopStreams, type Term, accessStreams, storeStreams } from './loop-streams.ts';
 
 /**
  * Recognises innermost loops that a local counts, so that they can run in strips:
@@ -18,7 +18,7 @@ import { Op, accessBytesOf, isStore, popsOf } from '../wasm/opcode.ts';
  * Such a loop has one back edge, no call, no loop inside, and a bound N that it does not change. Its stores whose
  * address moves by a constant (a *stream*) need no mark of their own when a strip ends before the stream leaves its page.
  */
-export interface CountedLoop {
+export interface CountedLoop extends LoopStreams {
   readonly row: number;
   readonly induction: number;
   /** Added to the induction local in each iteration; not 0. */
@@ -29,49 +29,14 @@ export interface CountedLoop {
   /** Row of the bound's operand; −1 for the implicit zero of a bare `br_if`, whose row is `branchRow`. */
   readonly boundRow: number;
   readonly branchRow: number;
-  readonly streams: readonly StoreStream[];
-  /** Rows of the stores that belong to streams. */
-  readonly hoistedStores: ReadonlySet<number>;
-  /** Loads and stores by where they go, for strips of a guest whose pages may be absent. */
-  readonly accessStreams: readonly AccessStream[];
-  /** Rows of the loads and stores that belong to access streams. */
-  readonly hoistedAccesses: ReadonlySet<number>;
-  /**
-   * Those of them that are stores which not every iteration runs, to pages that the head only asked to read: they mark
-   * their page themselves, which is there and pinned.
-   */
-  readonly markedStores: ReadonlySet<number>;
   /** Number of iterations when it is known and the same each time, else undefined. */
   readonly tripCount: number | undefined;
-}
-
-/** Stores whose address is the same sum but for a constant. Offsets are bytes, modulo 2³². */
-export interface StoreStream {
-  readonly terms: readonly Term[];
-  /** Smallest and largest constant of the addresses, instruction offsets included; less than a page apart. */
-  readonly low: number;
-  readonly high: number;
-  /** Bytes by which the address moves in one iteration. */
-  readonly step: number;
-}
-
-/** Accesses whose address is the same sum but for a constant: `high` is that of the last byte any of them reaches. */
-export interface AccessStream extends StoreStream {
-  readonly writes: boolean;
-}
-
-/** coefficient × local or global, as it stands at the loop's head. */
-export interface Term {
-  readonly global: boolean;
-  readonly index: number;
-  readonly coefficient: number;
 }
 
 /** The largest step of a stream for which strips are long enough to pay. */
 const STREAM_STEP_MAX = 512;
 const INDUCTION_STEP_MAX = 1 << 16;
 const EXPRESSION_DEPTH_MAX = 16;
-const MERGE_BYTES_MAX = 1024;
 
 type LoopShape = Pick<CountedLoop, 'induction' | 'step' | 'condition' | 'testedAtTop' | 'boundRow' | 'branchRow'>;
 
@@ -109,7 +74,9 @@ export class LoopAnalysis {
     if (!this.#scan() || this.#backEdges !== 1) return undefined;
     const found = op[this.#end - 1] === Op.brIf ? this.#testedAtBottom() : this.#testedAtTop();
     if (found === undefined) return undefined;
-    return { ...found, ...this.#streams(), ...this.#accesses(), row: loop, tripCount: this.#tripCount(found) };
+    const accesses = this.#accesses();
+    const streams = { ...storeStreams(accesses), ...accessStreams(accesses) };
+    return { ...found, ...streams, row: loop, tripCount: this.#tripCount(found) };
   }
 
   /** Gathers what the loop writes; false when it holds something that a strip must not. */
@@ -297,57 +264,21 @@ export class LoopAnalysis {
     return undefined;
   }
 
-  #streams(): { streams: StoreStream[]; hoistedStores: Set<number> } {
+  /** Loads and stores whose address moves by a constant, as far as strips pay for it. */
+  #accesses(): LoopAccess[] {
     const { op, immediate, stack, nodeBelow } = this.#body;
-    const streams: StoreStream[] = [];
-    const hoistedStores = new Set<number>();
-    for (let i = this.#loop + 1; i < this.#end; i++) {
-      if (isStore[op[i]] === 0 || !this.#isAlways(i)) continue;
-      const form = this.#linear(nodeBelow[stack[i]], 0);
+    const accesses: LoopAccess[] = [];
+    for (let row = this.#loop + 1; row < this.#end; row++) {
+      const bytes = accessBytesOf[op[row]];
+      if (bytes === 0) continue;
+      const form = this.#linear(popsOf[op[row]] === 1 ? stack[row] : nodeBelow[stack[row]], 0);
       const step = this.#streamStep(form);
       if (form === undefined || step === undefined) continue;
-      const constant = (form.constant + immediate[i]) | 0;
-      const list = termsOf(form);
-      const same = streams.findIndex((stream) => isNear(stream, list, constant, constant));
-      if (same < 0) streams.push({ terms: list, low: constant, high: constant, step });
-      else streams[same] = widened(streams[same], constant, constant);
-      hoistedStores.add(i);
+      const first = (form.constant + immediate[row]) | 0;
+      const writes = isStore[op[row]] === 1;
+      accesses.push({ row, terms: termsOf(form), first, bytes, step, writes, always: this.#isAlways(row) });
     }
-    return { streams, hoistedStores };
-  }
-
-  /**
-   * As many streams as a strip can pin the pages of, two each; other accesses look after themselves. Accesses that not
-   * every iteration runs make no stream, since their pages may never be needed, but join one.
-   */
-  #accesses(): Pick<CountedLoop, 'accessStreams' | 'hoistedAccesses' | 'markedStores'> {
-    const { op, immediate, stack, nodeBelow } = this.#body;
-    const accessStreams: AccessStream[] = [];
-    const hoistedAccesses = new Set<number>();
-    const markedStores = new Set<number>();
-    for (const always of [true, false]) {
-      for (let i = this.#loop + 1; i < this.#end; i++) {
-        const bytes = accessBytesOf[op[i]];
-        if (bytes === 0 || this.#isAlways(i) !== always) continue;
-        const form = this.#linear(popsOf[op[i]] === 1 ? stack[i] : nodeBelow[stack[i]], 0);
-        const step = this.#streamStep(form);
-        if (form === undefined || step === undefined) continue;
-        const low = (form.constant + immediate[i]) | 0;
-        const high = low + bytes - 1;
-        const list = termsOf(form);
-        const writes = isStore[op[i]] === 1;
-        const same = accessStreams.findIndex((stream) => isNear(stream, list, low, high));
-        if (same >= 0) {
-          const stream = accessStreams[same];
-          accessStreams[same] = { ...widened(stream, low, high), writes: stream.writes || (writes && always) };
-          if (writes && !always && !stream.writes) markedStores.add(i);
-        } else if (always && accessStreams.length < STRIP_PINS_MAX / 2) {
-          accessStreams.push({ terms: list, low, high, step, writes });
-        } else continue;
-        hoistedAccesses.add(i);
-      }
-    }
-    return { accessStreams, hoistedAccesses, markedStores };
+    return accesses;
   }
 
   /** By how much an address moves in one iteration; undefined where strips would not pay. */
@@ -495,18 +426,4 @@ function termsOf(form: LinearForm): Term[] {
     if (coefficient !== 0) list.push({ global: key >= GLOBAL_KEY, index: key % GLOBAL_KEY, coefficient });
   }
   return list.sort((a, b) => Number(a.global) - Number(b.global) || a.index - b.index);
-}
-
-/** Whether addresses are those of the stream but for constants that are not far from its own. */
-function isNear(stream: StoreStream, terms: readonly Term[], low: number, high: number): boolean {
-  if (stream.terms.length !== terms.length) return false;
-  if (Math.max(stream.high, high) - Math.min(stream.low, low) > MERGE_BYTES_MAX) return false;
-  return stream.terms.every(
-    (term, k) =>
-      term.global === terms[k].global && term.index === terms[k].index && term.coefficient === terms[k].coefficient,
-  );
-}
-
-function widened<S extends StoreStream>(stream: S, low: number, high: number): S {
-  return { ...stream, low: Math.min(stream.low, low), high: Math.max(stream.high, high) };
 }

@@ -1,7 +1,7 @@
 import { UnsupportedModuleError } from '../error/errors.ts';
 import { ByteWriter } from '../wasm/byte-writer.ts';
 import { type BodyDecoder, LOCALS_MAX } from '../wasm/function-body.ts';
-import { Op, accessBytesOf, isStore, popsOf, VARIES } from '../wasm/opcode.ts';
+import { Op, accessBytesOf, popsOf, VARIES } from '../wasm/opcode.ts';
 import type { CountedLoop } from './counted-loop.ts';
 import {
   type FrameValue,
@@ -15,20 +15,12 @@ import {
 } from './frame-code.ts';
 import { ENTRY_SITE, type FunctionPlan, PositionKind, type SiteGroup } from './function-plan.ts';
 import type { ExceptionNote } from './exception-notes.ts';
-import { emitBiasedAccess, emitMark } from './access-code.ts';
+import { AccessEmitter, type AccessTarget } from './access-emitter.ts';
 import { LocalPool, Scratch, writeLocals } from './local-pool.ts';
-import { emitPageCheck, emitRaise } from './page-check.ts';
-import { type StripStreams, emitStripHead } from './strip-code.ts';
-
-/**
- * How accesses to guest memory become known: `software`, by a mark beside each store; `paged`, by a check before each
- * access, since the page may be absent; `none`, by someone else (the kernel, or no one).
- */
-export type AccessTracking = 'software' | 'paged' | 'none';
+import { emitStripHead } from './strip-code.ts';
 
 /** Where an emitter's code stands: what the numbers of functions are there. */
-export interface CodeTarget extends ReferenceStore {
-  readonly tracking: AccessTracking;
+export interface CodeTarget extends ReferenceStore, AccessTarget {
   /** Polls count safepoints down besides looking at the poll word. */
   readonly counting: boolean;
   /** The function to call for a function of the original program. */
@@ -37,8 +29,6 @@ export interface CodeTarget extends ReferenceStore {
   referenceIndex(original: number): number;
   /** The function of ours that does a memory, table or segment instruction in the guest's stead. */
   runtimeFunction(op: number, immediate: number, immediate2: number): number;
-  /** The function of ours that makes pages accessible; only where accesses are checked. */
-  ensureFunction(): number;
 }
 
 /** Iterations of a loop below which the head of a strip costs as much as it saves. */
@@ -97,13 +87,13 @@ export class FunctionEmitter {
   readonly #locals = new LocalPool();
   #rawStart = 0;
   #rawEnd = 0;
-  /** The loop whose strip is being emitted, if any: its bound is replaced, its streams' stores are marked already. */
-  #strip: CountedLoop | undefined;
+  readonly #accesses: AccessEmitter;
 
   constructor(plan: FunctionPlan, target: CodeTarget) {
     this.plan = plan;
     this.body = plan.body;
     this.target = target;
+    this.#accesses = new AccessEmitter(this.code, plan.body, target, this.#locals, this.unlikelyBranches);
   }
 
   /** The whole body of the planned function: local declarations and code. */
@@ -189,15 +179,15 @@ export class FunctionEmitter {
         i = body.partner[i];
         continue;
       }
-      if (i === this.#strip?.boundRow) {
+      if (i === this.#accesses.strip?.boundRow) {
         this.#flushRaw();
         this.code.u8(Op.localGet).u32(this.#locals.local(Scratch.limit));
         continue;
       }
       if (plain[op] === 1) {
-        if (isSimpleValue[op] === 1 && i + 1 < to && isStore[body.op[i + 1]] === 1 && this.#isTracked(i + 1)) {
+        if (isSimpleValue[op] === 1 && i + 1 < to && this.#accesses.isTrackedStore(i + 1)) {
           this.#flushRaw();
-          this.#emitTrackedStoreOfSimpleValue(i);
+          this.#accesses.emitStoreOfSimpleValue(i);
           i++;
           continue;
         }
@@ -257,7 +247,7 @@ export class FunctionEmitter {
         return;
       case Op.br:
       case Op.brIf:
-        if (this.#strip?.boundRow === -1 && this.#strip.branchRow === i) {
+        if (this.#accesses.strip?.boundRow === -1 && this.#accesses.strip.branchRow === i) {
           code.u8(Op.localGet).u32(this.#locals.local(Scratch.limit)).u8(Op.i32Ne);
         }
         code.u8(op).u32(this.branchDepth(i, body.immediate[i]));
@@ -291,7 +281,7 @@ export class FunctionEmitter {
         code.u8(Op.call).u32(target.runtimeFunction(op, body.immediate[i], body.immediate2[i]));
         return;
       default:
-        this.#emitAccess(i, op);
+        this.#accesses.emit(i);
     }
   }
 
@@ -458,12 +448,12 @@ export class FunctionEmitter {
       left: this.#locals.local(Scratch.left),
     };
     const value = boundRow >= 0 && body.op[boundRow] === Op.i32Const ? body.constant(boundRow) : undefined;
-    emitStripHead(code, loop, locals, this.#stripStreams(), emitBound, { value });
+    emitStripHead(code, loop, locals, this.#accesses.stripStreams(), emitBound, { value });
     code.pair(Op.loop, 0x40);
     this.openLabel(body.labelDepth[row], row);
-    this.#strip = loop;
+    this.#accesses.strip = loop;
     this.emitRows(row + 1, body.partner[row]);
-    this.#strip = undefined;
+    this.#accesses.strip = undefined;
     code.u8(Op.end);
     this.depth--;
     // The original condition, on the values that the strip left.
@@ -472,75 +462,5 @@ export class FunctionEmitter {
     code.u8(loop.condition === 'ne' ? Op.i32Ne : loop.condition === 'lt_s' ? Op.i32LtS : Op.i32LtU);
     code.pair(Op.brIf, 0).u8(Op.end);
     this.depth--;
-  }
-
-  #stripStreams(): StripStreams {
-    const { target, unlikelyBranches } = this;
-    if (target.tracking === 'software') return { kind: 'marked' };
-    if (target.tracking === 'none') return { kind: 'none' };
-    return { kind: 'checked', ensureFunction: target.ensureFunction(), unlikelyBranches };
-  }
-
-  /** Whether row `i` is an access that must mark or check its page. */
-  #isTracked(i: number): boolean {
-    const { op } = this.body;
-    switch (this.target.tracking) {
-      case 'software':
-        return isStore[op[i]] === 1 && this.#strip?.hoistedStores.has(i) !== true;
-      case 'paged':
-        return accessBytesOf[op[i]] > 0 && (this.#strip?.hoistedAccesses.has(i) !== true || this.#isMarked(i));
-      case 'none':
-        return false;
-    }
-  }
-
-  #isMarked(i: number): boolean {
-    return this.#strip?.markedStores.has(i) === true;
-  }
-
-  /** What goes before the access of row `i`, whose address is on the stack; leaves it in its local. */
-  #emitTracking(i: number): number {
-    const { body, code, target } = this;
-    const op = body.op[i];
-    const address = this.#locals.local(Scratch.address);
-    const offset = body.immediate[i];
-    const bytes = accessBytesOf[op];
-    if (target.tracking === 'software') {
-      code.u8(Op.localTee).u32(address);
-      emitMark(code, offset, bytes);
-      return address;
-    }
-    code.u8(Op.localSet).u32(address);
-    if (this.#isMarked(i)) {
-      emitRaise(code, address, offset, bytes);
-      return address;
-    }
-    const aligned = 1 << body.immediate2[i] >= bytes;
-    const ensureFunction = target.ensureFunction();
-    const store = isStore[op] === 1;
-    emitPageCheck(code, this.unlikelyBranches, { address, offset, bytes, aligned, store, ensureFunction });
-    return address;
-  }
-
-  #emitAccess(i: number, op: number): void {
-    if (this.#isTracked(i)) {
-      const { body, code } = this;
-      // A store, or a load into a lane, has a value above its address.
-      const hasValue = popsOf[op] === 2;
-      const value = hasValue ? this.#locals.local(Scratch.value, body.nodeType[body.stack[i]]) : 0;
-      if (hasValue) code.u8(Op.localSet).u32(value);
-      const address = this.#emitTracking(i);
-      code.u8(Op.localGet).u32(address);
-      if (hasValue) code.u8(Op.localGet).u32(value);
-    }
-    emitBiasedAccess(this.code, this.body, i);
-  }
-
-  /** Rows `i` (a local or constant) and `i + 1` (the store of it): the tracking goes before the value. */
-  #emitTrackedStoreOfSimpleValue(i: number): void {
-    const address = this.#emitTracking(i + 1);
-    this.code.u8(Op.localGet).u32(address);
-    this.#raw(i);
-    emitBiasedAccess(this.code, this.body, i + 1);
   }
 }

@@ -7,7 +7,8 @@ import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-typ
 import { type CallGraph, analyseCalls } from './call-graph.ts';
 import { type DoorContext, enterKey, functionsBehindDoors, makeDoors } from './door-code.ts';
 import { emitBeginFrame, emitEndFrame, emitSaveValues, emitUnwindingTest, emitZeros } from './frame-code.ts';
-import { type CodeTarget, FunctionEmitter, type AccessTracking } from './function-emitter.ts';
+import type { AccessTracking } from './access-emitter.ts';
+import { type CodeTarget, FunctionEmitter } from './function-emitter.ts';
 import { ENTRY_SITE, FunctionPlan, PositionKind } from './function-plan.ts';
 import { BranchHints } from './branch-hints.ts';
 import { type Additions, ModuleEncoder, TypeSection } from './module-encoder.ts';

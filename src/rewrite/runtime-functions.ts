@@ -5,7 +5,7 @@ import { Op, PREFIX_MISC } from '../wasm/opcode.ts';
 import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-type.ts';
 import { type CallGraph, TABLE_INIT_STRIDE } from './call-graph.ts';
 import { emitMemoryInstruction } from './frame-code.ts';
-import type { AccessTracking } from './function-emitter.ts';
+import type { AccessTracking } from './access-emitter.ts';
 import { type PagedCode, emitPagedCopy, emitPagedFill, emitPagedInit, ensureCode } from './paged-memory.ts';
 import { FRAME_HEADER_BYTES } from './function-plan.ts';
 

@@ -1,7 +1,8 @@
 import { PAGE_BYTES, PAGE_SHIFT, PageState, controlRegion } from '../memory/layout.ts';
 import type { ByteWriter } from '../wasm/byte-writer.ts';
 import { Op } from '../wasm/opcode.ts';
-import type { AccessStream, CountedLoop, StoreStream } from './counted-loop.ts';
+import type { CountedLoop } from './counted-loop.ts';
+import type { AccessStream, StoreStream } from './loop-streams.ts';
 import { emitAccessTest } from './page-check.ts';
 
 /**

@@ -1,0 +1,123 @@
+import type { ByteWriter } from '../wasm/byte-writer.ts';
+import type { BodyDecoder } from '../wasm/function-body.ts';
+import { Op, accessBytesOf, isStore, popsOf } from '../wasm/opcode.ts';
+import { emitBiasedAccess, emitMark } from './access-code.ts';
+import type { CountedLoop } from './counted-loop.ts';
+import { type LocalPool, Scratch } from './local-pool.ts';
+import { emitPageCheck, emitRaise } from './page-check.ts';
+import type { StripStreams } from './strip-code.ts';
+
+/**
+ * How accesses to guest memory become known: `software`, by a mark beside each store; `paged`, by a check before each
+ * access, since the page may be absent; `none`, by someone else (the kernel, or no one).
+ */
+export type AccessTracking = 'software' | 'paged' | 'none';
+
+export interface AccessTarget {
+  readonly tracking: AccessTracking;
+  /** The function of ours that makes pages accessible; only where accesses are checked. */
+  ensureFunction(): number;
+}
+
+/** Emits the loads and stores of a function, with what makes them known put before them. */
+export class AccessEmitter {
+  /** The loop whose strip is being emitted, if any: its head has done what its streams' accesses need. */
+  strip: CountedLoop | undefined;
+  readonly #code: ByteWriter;
+  readonly #body: BodyDecoder;
+  readonly #target: AccessTarget;
+  readonly #locals: LocalPool;
+  readonly #unlikelyBranches: number[];
+
+  constructor(
+    code: ByteWriter,
+    body: BodyDecoder,
+    target: AccessTarget,
+    locals: LocalPool,
+    unlikelyBranches: number[],
+  ) {
+    this.#code = code;
+    this.#body = body;
+    this.#target = target;
+    this.#locals = locals;
+    this.#unlikelyBranches = unlikelyBranches;
+  }
+
+  stripStreams(): StripStreams {
+    const target = this.#target;
+    if (target.tracking === 'software') return { kind: 'marked' };
+    if (target.tracking === 'none') return { kind: 'none' };
+    return { kind: 'checked', ensureFunction: target.ensureFunction(), unlikelyBranches: this.#unlikelyBranches };
+  }
+
+  /** Whether row `i` is an access that must mark or check its page. */
+  #isTracked(i: number): boolean {
+    const { op } = this.#body;
+    switch (this.#target.tracking) {
+      case 'software':
+        return isStore[op[i]] === 1 && this.strip?.hoistedStores.has(i) !== true;
+      case 'paged':
+        return accessBytesOf[op[i]] > 0 && (this.strip?.hoistedAccesses.has(i) !== true || this.#isMarked(i));
+      case 'none':
+        return false;
+    }
+  }
+
+  /** Whether row `i` is a store that needs something before it. */
+  isTrackedStore(i: number): boolean {
+    return isStore[this.#body.op[i]] === 1 && this.#isTracked(i);
+  }
+
+  #isMarked(i: number): boolean {
+    return this.strip?.markedStores.has(i) === true;
+  }
+
+  /** What goes before the access of row `i`, whose address is on the stack; leaves it in its local. */
+  #emitTracking(i: number): number {
+    const code = this.#code;
+    const body = this.#body;
+    const target = this.#target;
+    const op = body.op[i];
+    const address = this.#locals.local(Scratch.address);
+    const offset = body.immediate[i];
+    const bytes = accessBytesOf[op];
+    if (target.tracking === 'software') {
+      code.u8(Op.localTee).u32(address);
+      emitMark(code, offset, bytes);
+      return address;
+    }
+    code.u8(Op.localSet).u32(address);
+    if (this.#isMarked(i)) {
+      emitRaise(code, address, offset, bytes);
+      return address;
+    }
+    const aligned = 1 << body.immediate2[i] >= bytes;
+    const ensureFunction = target.ensureFunction();
+    const store = isStore[op] === 1;
+    emitPageCheck(code, this.#unlikelyBranches, { address, offset, bytes, aligned, store, ensureFunction });
+    return address;
+  }
+
+  emit(i: number): void {
+    if (this.#isTracked(i)) {
+      const code = this.#code;
+      const body = this.#body;
+      // A store, or a load into a lane, has a value above its address.
+      const hasValue = popsOf[body.op[i]] === 2;
+      const value = hasValue ? this.#locals.local(Scratch.value, body.nodeType[body.stack[i]]) : 0;
+      if (hasValue) code.u8(Op.localSet).u32(value);
+      const address = this.#emitTracking(i);
+      code.u8(Op.localGet).u32(address);
+      if (hasValue) code.u8(Op.localGet).u32(value);
+    }
+    emitBiasedAccess(this.#code, this.#body, i);
+  }
+
+  /** Rows `i` (a local or constant) and `i + 1` (the store of it): the tracking goes before the value. */
+  emitStoreOfSimpleValue(i: number): void {
+    const address = this.#emitTracking(i + 1);
+    this.#code.u8(Op.localGet).u32(address);
+    this.#code.raw(this.#body.module.bytes, this.#body.start[i], this.#body.end[i]);
+    emitBiasedAccess(this.#code, this.#body, i + 1);
+  }
+}
