@@ -196,7 +196,7 @@ export class Pager implements DirtyTracker, HostAccess {
   }
 
   collect(pageCount: number): number {
-    if (pageCount << PAGE_SHIFT !== this.#guestBytes) this.#grow();
+    this.#grow();
     const frames = this.#frames;
     frames.noteWrites(pageCount);
     if (this.pages.length < frames.residentCount) this.pages = new Uint32Array(frames.residentCount + 64);
