@@ -20,6 +20,10 @@
  *   that the previous checkpoint does not name, and the record area that does not hold its record. The new record
  *   is torn, or a slot of its generation disagrees with its checksum, or all are there and the checkpoint is complete.
  * - The barrier has returned: all are there.
+ * - Where memory is paged, pages go to slots while the guest runs, before a commit has begun: of the generation that this
+ *   commit will have. `PageMap.place` gives them slots that no durable checkpoint names, and no record names them yet, so for
+ *   recovery they are free slots with old bytes in them, like what an unfinished commit leaves. A slot of that
+ *   generation that a later pageout has replaced is free at once. The commit's barrier covers all of them.
  * - The process dies and the system lives: the next opening may find a complete checkpoint that is not yet durable. It
  *   syncs before it lets anything be overwritten.
  * - A rejected record could be completed by later writes of the same contents to the same slots: so it is erased, with

@@ -54,8 +54,8 @@ export class PageoutDaemon {
     this.#seams = seams;
   }
 
-  /** Evicts pages until so many frames are free or every page is busy. */
-  run(freeWanted: number): void {
+  /** Evicts pages until so many frames are free or every page is busy; returns how many left. */
+  run(freeWanted: number): number {
     const { frames, replacement } = this.#seams;
     const wanted = freeWanted - frames.freeCount;
     if (wanted > this.#victims.length) this.#victims = new Uint32Array(2 * wanted);
@@ -68,13 +68,14 @@ export class PageoutDaemon {
       victims[count++] = page;
       if (frames.isDirty(page)) dirtyCount += 1;
     }
-    if (count === 0) return;
+    if (count === 0) return 0;
     const leaving = victims.subarray(0, count).sort();
     this.#writeOut(leaving, dirtyCount);
     this.evictions += count;
     this.cleanEvictions += count - dirtyCount;
     for (let i = 0; i < count; i++) frames.empty(leaving[i]);
     this.#releaseRuns(leaving);
+    return count;
   }
 
   #writeOut(leaving: Uint32Array, dirtyCount: number): void {
@@ -120,7 +121,11 @@ export class PageoutDaemon {
       to = Math.floor(to / hostPagePages) * hostPagePages;
       if (from < to) {
         release.release(from, to - from);
-        for (let page = from; release.readsAsZeros && page < to; page++) frames.flags[page] &= ~PageFlag.stale;
+        // Pages among them that never had a frame were zeros, and need not be any more.
+        for (let page = from; page < to; page++) {
+          if (release.readsAsZeros) frames.flags[page] &= ~PageFlag.stale;
+          else frames.flags[page] |= PageFlag.stale;
+        }
       }
       next = end;
     }

@@ -68,6 +68,8 @@ export class Pager implements DirtyTracker, HostAccess {
   #held = new Uint32Array(64);
   #heldCount = 0;
   #heldOverflowMax = 0;
+  /** Nothing can leave until holds are released: the daemon need not look again at each page of a long range. */
+  #allHeld = false;
   #softFaults = 0;
   #hardFaults = 0;
   #zeroFaults = 0;
@@ -182,6 +184,7 @@ export class Pager implements DirtyTracker, HostAccess {
     const frames = this.#frames;
     for (let i = 0; i < this.#heldCount; i++) frames.flags[this.#held[i]] &= ~PageFlag.held;
     this.#heldCount = 0;
+    this.#allHeld = false;
     if (frames.residentCount <= frames.frameCount || this.failure !== undefined) return;
     try {
       this.#daemon.run(this.#highMark);
@@ -196,7 +199,7 @@ export class Pager implements DirtyTracker, HostAccess {
   }
 
   collect(pageCount: number): number {
-    if (pageCount << PAGE_SHIFT !== this.#guestBytes) this.#grow();
+    this.#grow();
     const frames = this.#frames;
     frames.noteWrites(pageCount);
     if (this.pages.length < frames.residentCount) this.pages = new Uint32Array(frames.residentCount + 64);
@@ -263,7 +266,10 @@ export class Pager implements DirtyTracker, HostAccess {
   #bringIn(page: number, write: boolean): void {
     const frames = this.#frames;
     const planned = this.#reader.planAhead(page);
-    if (frames.freeCount - 1 - planned < this.#lowMark) this.#daemon.run(1 + planned + this.#highMark);
+    if (frames.freeCount - 1 - planned < this.#lowMark && !this.#allHeld) {
+      const leftCount = this.#daemon.run(1 + planned + this.#highMark);
+      this.#allHeld = leftCount === 0 && this.#heldCount > 0;
+    }
     const ahead = Math.max(0, Math.min(planned, frames.freeCount - 1));
     if (this.#map.slotOf(page) === 0) this.#zeroFaults += 1;
     else this.#hardFaults += 1;

@@ -1,7 +1,8 @@
 import { Store } from '../../src/checkpoint/store.ts';
 import type { Device } from '../../src/device/device.ts';
+import type { GuestMemory } from '../../src/memory/guest-memory.ts';
 import { BIAS_BYTES, controlRegion, NOT_PINNED, PAGE_BYTES, PageAccess, PINS_MAX } from '../../src/memory/layout.ts';
-import { createRelease, type MemoryRelease } from '../../src/memory/memory-release.ts';
+import type { MemoryRelease } from '../../src/memory/memory-release.ts';
 import type { Pager } from '../../src/pager/pager.ts';
 import type { ReplacementName } from '../../src/pager/replacement.ts';
 import { FakeGuest } from '../store/guest.ts';
@@ -10,7 +11,36 @@ import { IDENTITY, PROGRAM } from '../store/job.ts';
 export interface Budget {
   readonly frameCount: number;
   readonly replacement?: ReplacementName;
-  readonly release?: MemoryRelease;
+  /** Makes what gives back the memory of this guest; undefined: nothing does. */
+  readonly release?: (memory: GuestMemory) => MemoryRelease;
+}
+
+/**
+ * A system with pages four times as large as the guest's, which refuses to take a page that is in use, and leaves in
+ * what it took zeros or anything.
+ */
+export class LargePageRelease implements MemoryRelease {
+  readonly hostPagePages = 4;
+  readonly reason = '';
+  readonly readsAsZeros: boolean;
+  releasedCount = 0;
+  readonly #memory: GuestMemory;
+
+  constructor(memory: GuestMemory, readsAsZeros: boolean) {
+    this.#memory = memory;
+    this.readsAsZeros = readsAsZeros;
+  }
+
+  release(firstPage: number, pageCount: number): void {
+    const { bytes } = this.#memory;
+    if (firstPage % 4 !== 0 || pageCount % 4 !== 0) throw new Error('a part of a page was released');
+    for (let page = firstPage; page < firstPage + pageCount; page++) {
+      if (bytes[controlRegion.pageStates + page] !== PageAccess.none) throw new Error('a page in use was released');
+    }
+    const from = BIAS_BYTES + firstPage * PAGE_BYTES;
+    bytes.fill(this.readsAsZeros ? 0 : 0xaa, from, from + pageCount * PAGE_BYTES);
+    this.releasedCount += pageCount;
+  }
 }
 
 /** Plays the rewritten program: looks at the access bytes, raises them at first writes and asks the pager for the rest. */
@@ -29,19 +59,13 @@ export class PagedGuest {
     this.#access = new Uint8Array(buffer, controlRegion.pageStates, controlRegion.pageStatesBytes);
     this.#firstWrites = new Int32Array(buffer, controlRegion.firstWrites, 1);
     this.#pins = new Int32Array(buffer, controlRegion.pins, PINS_MAX).fill(NOT_PINNED);
-    this.pager = store.attach(guest.memory, budget);
+    const { release, ...options } = budget;
+    this.pager = store.attach(guest.memory, { ...options, ...(release && { release: release(guest.memory) }) });
   }
 
   static create(device: Device, wasmPages: number, budget: Budget, wasmPagesMax = wasmPages): PagedGuest {
     const store = Store.create(device, IDENTITY, PROGRAM);
     return new PagedGuest(store, new FakeGuest(wasmPages, wasmPagesMax), budget);
-  }
-
-  /** As `create`, with the memory of absent pages given back. */
-  static createReleasing(device: Device, wasmPages: number, budget: Budget): PagedGuest {
-    const store = Store.create(device, IDENTITY, PROGRAM);
-    const guest = new FakeGuest(wasmPages);
-    return new PagedGuest(store, guest, { ...budget, release: createRelease(guest.memory) });
   }
 
   /** Opens a job as a new process would; `whenEmpty` is the size of a guest that has no checkpoint. */

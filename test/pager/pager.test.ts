@@ -2,11 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CorruptionError, StorageError } from '../../src/error/errors.ts';
 import { PAGE_BYTES, WASM_PAGE_BYTES } from '../../src/memory/layout.ts';
-import { createRelease } from '../../src/memory/memory-release.ts';
+import { createRelease, NoRelease } from '../../src/memory/memory-release.ts';
 import type { ReplacementName } from '../../src/pager/replacement.ts';
 import { CrashDevice } from '../store/crash-device.ts';
 import { FakeGuest, seededRandom } from '../store/guest.ts';
-import { PagedGuest, type Budget } from './paged-guest.ts';
+import { LargePageRelease, PagedGuest, type Budget } from './paged-guest.ts';
 
 const POLICIES: readonly ReplacementName[] = ['second-chance', 'lirs'];
 const WASM_PAGES = 8;
@@ -56,8 +56,18 @@ const command = fc.oneof(
 );
 
 describe.each(POLICIES)('the pager with %s', (replacement) => {
-  test.each([16, 17, 40, WASM_PAGES_MAX * 16])('and %i frames shows the guest the memory it wrote', (frameCount) => {
-    const budget: Budget = { frameCount, replacement };
+  const releases: [how: string, release: NonNullable<Budget['release']>][] = [
+    ['kept', () => new NoRelease('not asked for')],
+    ['given back', createRelease],
+    ['given back in large pages of zeros', (memory) => new LargePageRelease(memory, true)],
+    ['given back in large pages of anything', (memory) => new LargePageRelease(memory, false)],
+  ];
+  const budgets = releases.flatMap(([how, release], i) =>
+    (i === 0 ? [16, 17, 40, WASM_PAGES_MAX * 16] : [16, 40]).map((frameCount) => ({ frameCount, how, release })),
+  );
+
+  test.each(budgets)('$frameCount frames and memory $how shows the guest what it wrote', ({ frameCount, release }) => {
+    const budget: Budget = { frameCount, replacement, release };
     fc.assert(
       fc.property(fc.array(command, { minLength: 1, maxLength: 60 }), (commands) => {
         const device = new CrashDevice();
@@ -149,7 +159,7 @@ describe.each(POLICIES)('the pager with %s', (replacement) => {
         expect(Buffer.compare(paged.image(), model)).toBe(0);
         paged.assertInvariants();
       }),
-      { numRuns: 40 },
+      { numRuns: 60 },
     );
   });
 
@@ -233,11 +243,10 @@ describe.each(POLICIES)('the pager with %s', (replacement) => {
 describe('memory that is given back', () => {
   test('comes back as it was', () => {
     const device = new CrashDevice();
-    const guest = new FakeGuest(1);
-    const release = createRelease(guest.memory);
-    if (release.hostPagePages === 0) return console.log(`left out: ${release.reason}`);
+    const { reason } = createRelease(new FakeGuest(1).memory);
+    if (reason !== '') return console.log(`left out: ${reason}`);
     const wasmPages = 512;
-    const paged = PagedGuest.createReleasing(device, wasmPages, { frameCount: 64 });
+    const paged = PagedGuest.create(device, wasmPages, { frameCount: 64, release: createRelease });
     const random = seededRandom(4);
     const seeds = new Map<number, number>();
     for (let i = 0; i < 12_000; i++) {
