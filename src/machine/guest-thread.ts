@@ -13,11 +13,12 @@ function main(): void {
   const data = workerData as GuestThreadData;
   enableBranchHints();
   const post = (message: GuestMessage): void => port.postMessage(message);
+  const run = new GuestRun(data, new ControlWords(data.control), post);
   try {
-    const { end, figures } = new GuestRun(data, new ControlWords(data.control), post).run();
-    post({ kind: 'ended', end, figures });
+    const end = run.run();
+    post({ kind: 'ended', end, figures: run.figures() });
   } catch (error) {
-    post({ kind: 'failed', error: encodeError(error) });
+    post({ kind: 'failed', error: encodeError(error), figures: run.figures() });
   }
 }
 

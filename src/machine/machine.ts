@@ -10,6 +10,7 @@ import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
 import { ControlWords, Request } from './control-words.ts';
 import { decodeError } from './error-transport.ts';
 import { InputFeed } from './input-feed.ts';
+import { refuseExposedJob } from './job-isolation.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -38,6 +39,7 @@ export interface MachineOptions {
   readonly stdin?: InputSource;
   readonly stdout?: OutputTarget;
   readonly stderr?: OutputTarget;
+  /** When output leaves; default `auto`. */
   readonly outputMode?: OutputMode;
   /** Job directory: made when missing, gone on with when it holds this very run. Without one nothing is kept. */
   readonly job?: string;
@@ -51,7 +53,10 @@ export interface MachineOptions {
 
 export type ResumeOptions = Pick<MachineOptions, 'intervalMs' | 'everySafepoints'>;
 
-export type MachineEnd = RunEnd & {
+export type MachineEnd = RunEnd & RunFigures;
+
+/** What a run did until its end, whatever that was. */
+export interface RunFigures {
   /** Time from start to end of this run, milliseconds. */
   readonly runMs: number;
   /** Time the guest ran in all runs of the job, milliseconds. */
@@ -62,7 +67,7 @@ export type MachineEnd = RunEnd & {
   readonly resumedFrom: number;
   /** Times the guest was captured and resumed without a checkpoint, into optimised code. */
   readonly hops: number;
-};
+}
 
 export interface MachineEvents {
   /** The guest runs: from its start, or from the checkpoint of that generation. */
@@ -70,6 +75,8 @@ export interface MachineEvents {
   checkpoint: [stats: CheckpointStats];
   /** Something that people should know, as a sentence. */
   notice: [text: string];
+  /** The run ended with an error, a trap or another, with which `ended` is about to reject. */
+  failed: [figures: RunFigures];
 }
 
 /** When the guest is moved into optimised code, milliseconds after its start; then again and again. */
@@ -128,12 +135,15 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** Starts a program, or goes on with it where its job directory holds a checkpoint of this very run. */
   static start(options: MachineOptions): Machine {
     const intervalMs = checkedInterval(options.intervalMs);
-    const lock = options.job === undefined ? undefined : lockJobDirectory(resolve(options.job), { create: true });
+    const description = describe(options);
+    const jobDirectory = options.job === undefined ? undefined : resolve(options.job);
+    if (jobDirectory !== undefined) refuseExposedJob(jobDirectory, description);
+    const lock = jobDirectory === undefined ? undefined : lockJobDirectory(jobDirectory, { create: true });
     const { program, fresh = false, everySafepoints } = options;
     const data = {
-      description: describe(options),
+      description,
       programBytes: program,
-      jobDirectory: options.job === undefined ? undefined : resolve(options.job),
+      jobDirectory,
       fresh,
       everySafepoints,
     };
@@ -188,15 +198,18 @@ export class Machine extends EventEmitter<MachineEvents> {
         this.#input.feed();
         return;
       case 'ended':
-        this.#finish(() => settle(this.#end(message.end, message.figures)));
+        this.#finish(() => settle({ ...message.end, ...this.#figures(message.figures) }));
         return;
       case 'failed':
-        this.#finish(() => fail(decodeError(message.error)));
+        this.#finish(() => {
+          this.emit('failed', this.#figures(message.figures));
+          fail(decodeError(message.error));
+        });
     }
   }
 
-  #end(end: RunEnd, figures: GuestFigures): MachineEnd {
-    return { ...end, ...figures, runMs: performance.now() - this.#startMs };
+  #figures(figures: GuestFigures): RunFigures {
+    return { ...figures, runMs: performance.now() - this.#startMs };
   }
 
   #startTimers(): void {
@@ -243,7 +256,7 @@ function describe(options: MachineOptions): JobDescription {
     stdin: absolute(options.stdin ?? { kind: 'inherit' }),
     stdout: describeOutput(options.stdout),
     stderr: describeOutput(options.stderr),
-    outputMode: options.outputMode ?? 'immediate',
+    outputMode: options.outputMode ?? 'auto',
   };
 }
 
