@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { basename, resolve } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { lockJobDirectory } from '../checkpoint/job-directory.ts';
 import type { CheckpointStats } from '../checkpoint/store.ts';
 import type { JobLock } from '../device/job-lock.ts';
@@ -9,6 +9,7 @@ import { PollState, controlRegion } from '../memory/layout.ts';
 import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
 import { ControlWords, Request } from './control-words.ts';
 import { decodeError } from './error-transport.ts';
+import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
 import { refuseExposedJob } from './job-isolation.ts';
 import type {
@@ -115,12 +116,8 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#sinks = sinks;
     this.#lock = lock;
     this.#intervalMs = intervalMs;
-    this.#worker = new Worker(new URL('./guest-thread.js', import.meta.url), {
-      workerData: { ...data, control: this.#control.buffer } satisfies GuestThreadData,
-      resourceLimits: { stackSizeMb: GUEST_STACK_MB },
-      env: process.env,
-      stdin: false,
-    });
+    this.#worker = takeGuestWorker();
+    this.#worker.postMessage({ ...data, control: this.#control.buffer } satisfies GuestThreadData);
     this.ended = new Promise((settle, fail) => {
       this.#worker.on('message', (message: GuestMessage) => this.#receive(message, settle, fail));
       this.#worker.on('error', (error) => this.#finish(() => fail(error)));
@@ -231,9 +228,6 @@ export class Machine extends EventEmitter<MachineEvents> {
     void this.#worker.terminate();
   }
 }
-
-/** Room for recursion in the guest's thread: several times that of Node's own main thread. */
-const GUEST_STACK_MB = 8;
 
 /** The longest delay of a timer of Node.js, which fires at once when it is given a longer one. */
 export const INTERVAL_MS_MAX = 0x7fff_ffff;
