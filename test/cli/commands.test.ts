@@ -55,6 +55,23 @@ describe('run', () => {
     expect(await continuo(['run', '--quiet', '--job', job, path])).toMatchObject(expected);
   });
 
+  it('names functions on the stack of a trap as the program does: by its name section, its exports, else by number', async () => {
+    const path = program(
+      scratch(),
+      'named',
+      `(module (memory (export "memory") 1) (type $f (func (param i32)))
+        (table 1 funcref) (elem (i32.const 0) $std::vec::Vec<T>::grow)
+        (func (param i32) unreachable)
+        (func $std::vec::Vec<T>::grow (type $f) (call 0 (local.get 0)))
+        (func (export "exported") (call_indirect (type $f) (i32.const 1) (i32.const 0)))
+        (func (export "_start") (call 2)))`,
+    );
+    expect((await continuo(['run', path])).stderr).toBe(
+      'continuo: the program trapped: unreachable\n' +
+        ['function 0', 'std::vec::Vec<T>::grow', 'exported', '_start'].map((name) => `    at ${name}\n`).join(''),
+    );
+  });
+
   it('writes statistics of a run that traps or fails as well', async () => {
     const folder = scratch();
     const stats = join(folder, 'stats');
