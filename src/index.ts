@@ -1,6 +1,13 @@
 /** Continuo as a library: run, checkpoint, stop and resume WebAssembly programs. Intended to be stable. */
 export { Machine } from './machine/machine.ts';
-export type { DirectoryGrant, MachineEnd, MachineEvents, MachineOptions, ResumeOptions } from './machine/machine.ts';
+export type {
+  DirectoryGrant,
+  MachineEnd,
+  MachineEvents,
+  MachineOptions,
+  ResumeOptions,
+  RunFigures,
+} from './machine/machine.ts';
 export type { JobDescription } from './machine/protocol.ts';
 export { instantiate, instantiateNow, type InstantiatedSource } from './machine/instantiate.ts';
 export { CapturableModule } from './machine/capturable-module.ts';

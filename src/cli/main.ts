@@ -1,55 +1,7 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
-import { UsageError } from '../error/errors.ts';
-import { inspectCommand } from './inspect.ts';
-import { reportError } from './messages.ts';
-import { resumeCommand } from './resume.ts';
-import { runCommand } from './run.ts';
+import { prepareGuestWorker } from '../machine/guest-worker.ts';
 
-/** Parses a command line, carries it out and returns its exit code. */
-async function main(args: readonly string[]): Promise<number> {
-  let exitCode = 0;
-  const settle = (code: number): void => {
-    exitCode = code;
-  };
-  const continuo = new Command('continuo')
-    .description('Runs WebAssembly programs that can be stopped at any instant and go on from their last checkpoint.')
-    .version(ownVersion())
-    .helpCommand(false)
-    .enablePositionalOptions();
-  // All that a run prints is written at once. Leaving on one's own would first take down the process bit by bit, and a signal
-  // that comes meanwhile would find no handler and take the place of the exit code.
-  const leave = (code: number): void => process.exit(code);
-  for (const command of [runCommand(leave), resumeCommand(leave), inspectCommand(settle)]) {
-    continuo.addCommand(command);
-  }
-  for (const command of [continuo, ...continuo.commands]) {
-    command.exitOverride().configureOutput({ outputError: () => {} });
-  }
-  try {
-    await continuo.parseAsync(args, { from: 'user' });
-    return exitCode;
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    // Help and version were asked for and are printed.
-    if (error.exitCode === 0) return 0;
-    const mistake = new UsageError('bad-argument', mistakeOf(error));
-    // A command line without a command got the help already.
-    return error.code === 'commander.help' ? mistake.exitCode : reportError(mistake);
-  }
-}
-
-/** Commander's sentences about a mistake as one line. */
-function mistakeOf({ message }: CommanderError): string {
-  const text = message.replace(/^error: /, '').replaceAll('\n', ' ');
-  return `${text.replace(/\.$/, '')}; "continuo --help" tells more`;
-}
-
-function ownVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  return String((manifest as { version: unknown }).version);
-}
-
-process.on('uncaughtException', (error) => process.exit(reportError(error)));
+// The guest's thread loads its modules while this one loads those of the command line and reads it.
+if (process.argv[2] === 'run' || process.argv[2] === 'resume') prepareGuestWorker();
+const { main } = await import('./command-line.ts');
 process.exitCode = await main(process.argv.slice(2));

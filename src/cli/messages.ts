@@ -33,6 +33,10 @@ function print(text: string): void {
   }
 }
 
+export function exitCodeOfError(error: unknown): number {
+  return error instanceof ContinuoError ? error.exitCode : BUG_EXIT_CODE;
+}
+
 /** Prints an error and returns the exit code that goes with it. */
 export function reportError(error: unknown, programPath?: string): number {
   if (!(error instanceof ContinuoError)) {

@@ -44,10 +44,10 @@ export function runCommand(settle: (exitCode: number) => void): Command {
     .option('--stdout <file>', 'standard output; after any number of kills as if there had been none')
     .option('--stderr <file>', 'standard error of the program, in the same way')
     .addOption(
-      new Option('--output <mode>', 'when output leaves: at once, or when a checkpoint covers it').choices([
-        'immediate',
-        'commit',
-      ]),
+      new Option(
+        '--output <mode>',
+        'when output to an inherited stream leaves: at once, or when a checkpoint covers it',
+      ).choices(['immediate', 'commit']),
     );
   addRunOptions(command);
   return command.action(async (program: string, args: string[]) => {

@@ -2,14 +2,14 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { CheckpointStats, SlotCounts } from '../checkpoint/store.ts';
 import { StorageError } from '../error/errors.ts';
-import type { MachineEnd } from '../machine/machine.ts';
+import type { RunFigures } from '../machine/machine.ts';
 
 export interface RunStats {
   readonly program: string;
   readonly arguments: readonly string[];
   readonly policy: 'continuous';
   readonly tracker: 'software';
-  readonly end: MachineEnd['kind'];
+  readonly end: 'exited' | 'stopped' | 'trapped' | 'failed';
   readonly exitCode: number;
   readonly runMs: number;
   readonly guestMs: number;
@@ -20,7 +20,7 @@ export interface RunStats {
   readonly faults: { readonly soft: number; readonly hard: number; readonly protection: number };
   readonly pageOuts: number;
   readonly pageIns: number;
-  readonly paging?: NonNullable<MachineEnd['paging']>;
+  readonly paging?: NonNullable<RunFigures['paging']>;
   readonly slots?: SlotCounts;
   readonly checkpoints: readonly CheckpointStats[];
 }
@@ -29,19 +29,20 @@ export interface RunStats {
 export interface RunRecord {
   readonly program: string;
   readonly arguments: readonly string[];
-  readonly end: MachineEnd;
+  readonly end: RunStats['end'];
+  readonly figures: RunFigures;
   readonly exitCode: number;
   readonly checkpoints: readonly CheckpointStats[];
 }
 
-export function runStats({ program, arguments: args, end, exitCode, checkpoints }: RunRecord): RunStats {
-  const { kind, runMs, guestMs, resumedFrom, hops, pages, paging, slots } = end;
+export function runStats({ program, arguments: args, end, figures, exitCode, checkpoints }: RunRecord): RunStats {
+  const { runMs, guestMs, resumedFrom, hops, pages, paging, slots } = figures;
   return {
     program,
     arguments: args,
     policy: 'continuous',
     tracker: 'software',
-    end: kind,
+    end,
     exitCode,
     runMs,
     guestMs,
@@ -68,7 +69,7 @@ export function writeStatsFile(path: string, stats: RunStats): void {
   } catch (error) {
     rmSync(unfinished, { force: true });
     const reason = error instanceof Error ? error.message : String(error);
-    const message = `cannot write the statistics to ${path}: ${reason}; the run itself has ended as it should`;
+    const message = `cannot write the statistics to ${path}: ${reason}; the run itself was not disturbed by it`;
     throw new StorageError(message, { path }, error);
   }
 }

@@ -1,8 +1,9 @@
 /** What `run` and `resume` share: options of a run, and seeing a machine through from its start to an exit code. */
 import { type Command, Option } from 'commander';
 import type { CheckpointStats } from '../checkpoint/store.ts';
-import type { Machine, MachineEnd, ResumeOptions } from '../machine/machine.ts';
-import { say } from './messages.ts';
+import { ContinuoError, GuestTrapError } from '../error/errors.ts';
+import type { Machine, MachineEnd, ResumeOptions, RunFigures } from '../machine/machine.ts';
+import { exitCodeOfError, say } from './messages.ts';
 import { parseInterval, parseMemory, parseNumber } from './option-values.ts';
 import { SIGNAL_EXIT_CODES, SignalWatch } from './signals.ts';
 import { type RunRecord, runStats, writeStatsFile } from './stats-file.ts';
@@ -82,12 +83,15 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
   const { flags, job } = run;
   const signals = new SignalWatch(machine);
   const checkpoints: CheckpointStats[] = [];
+  let figuresOfFailure: RunFigures | undefined;
+  let ran = false;
   if (flags.verbose) {
     say('tracker software: it works on every platform and is the only one of this version');
     if (flags.memory !== undefined) say(`memory for ${flags.memory} pages; others live in the paging file`);
     if (job === undefined) say('no job directory was named (--job): no checkpoints are kept');
   }
   machine.on('running', ({ resumedFrom }) => {
+    ran = true;
     if (resumedFrom > 0 && !flags.quiet) say(`${job} goes on from checkpoint ${resumedFrom}`);
   });
   machine.on('notice', (text) => {
@@ -97,12 +101,31 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
     if (flags.stats !== undefined) checkpoints.push(stats);
     if (flags.verbose) say(describeCheckpoint(stats));
   });
-  const end = await machine.ended;
+  machine.on('failed', (figures) => (figuresOfFailure = figures));
+  const writeStats = async (end: RunRecord['end'], figures: RunFigures, exitCode: number): Promise<void> => {
+    if (flags.stats === undefined) return;
+    writeStatsFile(flags.stats, runStats({ ...(await run.describe()), end, figures, exitCode, checkpoints }));
+  };
+  let end: MachineEnd;
+  try {
+    end = await machine.ended;
+  } catch (error) {
+    const trapped = error instanceof GuestTrapError;
+    // A run that was refused did nothing that could be told.
+    if (figuresOfFailure !== undefined && (ran || trapped)) {
+      try {
+        await writeStats(trapped ? 'trapped' : 'failed', figuresOfFailure, exitCodeOfError(error));
+      } catch (failure) {
+        // How the program ended is what must reach the caller.
+        if (!(failure instanceof ContinuoError)) throw failure;
+        say(failure.message);
+      }
+    }
+    throw error;
+  }
   const exitCode = exitCodeOf(end, run, signals);
   if (!flags.quiet) announceEnd(end, job);
-  if (flags.stats !== undefined) {
-    writeStatsFile(flags.stats, runStats({ ...(await run.describe()), end, exitCode, checkpoints }));
-  }
+  await writeStats(end.kind, end, exitCode);
   return exitCode;
 }
 

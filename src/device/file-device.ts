@@ -1,5 +1,5 @@
 import * as fs from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { StorageError } from '../error/errors.ts';
 import type { Device, DeviceFile, OpenMode } from './device.ts';
 
@@ -214,6 +214,28 @@ export function kindOfPath(path: string): 'absent' | 'directory' | 'other' {
   } catch (error) {
     if (systemErrorCode(error) === 'ENOTDIR') return 'absent';
     throw storageError('look at', path, error);
+  }
+}
+
+/** The path without symbolic links, as far as it exists. */
+export function pathWithoutLinks(path: string): string {
+  const whole = resolve(path);
+  const missing: string[] = [];
+  for (let existing = whole; ; existing = dirname(existing)) {
+    const real = realPath(existing);
+    if (real !== undefined) return join(real, ...missing);
+    if (existing === dirname(existing)) return whole;
+    missing.unshift(basename(existing));
+  }
+}
+
+/** Undefined where there is nothing, or nothing that may be looked at: opening it will say so. */
+function realPath(path: string): string | undefined {
+  try {
+    return fs.realpathSync(path);
+  } catch (error) {
+    if (systemErrorCode(error) === '') throw error;
+    return undefined;
   }
 }
 

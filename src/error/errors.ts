@@ -14,6 +14,7 @@ export type UsageErrorCode =
   | 'job-not-found'
   | 'job-locked'
   | 'job-foreign'
+  | 'job-exposed'
   | 'job-newer-format'
   | 'job-not-a-job'
   | 'guest-file-changed'

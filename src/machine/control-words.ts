@@ -50,6 +50,10 @@ export class ControlWords {
     return Atomics.load(this.#words, REQUESTS) !== 0;
   }
 
+  get stopRequested(): boolean {
+    return (Atomics.load(this.#words, REQUESTS) & Request.stop) !== 0;
+  }
+
   /** Sleeps until a request, input, or the time-out; may return early. Only for the guest's thread. */
   sleep(timeoutMs: number): void {
     const seen = Atomics.load(this.#words, WAKE);

@@ -14,6 +14,7 @@ import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
 import { FunctionNames, guestStackOf } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
+import { refuseExposedJob } from './job-isolation.ts';
 import { describeJob, identityOf, refuseForeignJob } from './job-description.ts';
 import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
 import { createRelease } from '../memory/memory-release.ts';
@@ -67,10 +68,13 @@ export class GuestRun {
     this.#post = post;
   }
 
-  run(): { end: RunEnd; figures: GuestFigures } {
+  run(): RunEnd {
     try {
-      const end = this.#run();
-      return { end, figures: this.#figures() };
+      return this.#run();
+    } catch (error) {
+      // The program has ended; its last words are often the reason.
+      if (error instanceof GuestTrapError) this.#wasi?.releaseUncommittedOutput();
+      throw error;
     } finally {
       this.#wasi?.close();
       this.#store?.close();
@@ -84,9 +88,11 @@ export class GuestRun {
     if (restored?.phase.finished) {
       this.#guestMs = restored.phase.guestMs;
       this.#releaseHeldOutput(description, restored);
+      if (this.#outputIsLeft) return { kind: 'stopped', generation: this.#resumedFrom };
       return { kind: 'exited', exitCode: restored.phase.exitCode, earlier: true };
     }
     this.#prepare(description, programBytes, restored);
+    if (restored !== undefined && this.#outputIsLeft) return { kind: 'stopped', generation: this.#resumedFrom };
     this.#post({
       kind: 'running',
       memory: this.#instance.memory,
@@ -95,8 +101,14 @@ export class GuestRun {
     });
     if (restored === undefined && this.#store !== undefined) this.#commit('start', { finished: false, exitCode: 0 });
     const end = this.#runCalls(restored !== undefined && restored.frames.length > 0);
-    if (end.kind === 'exited') this.#commitEnd(end.exitCode);
-    return end;
+    if (end.kind !== 'exited' || this.#store === undefined) return end;
+    const generation = this.#commitEnd(end.exitCode);
+    return this.#outputIsLeft ? { kind: 'stopped', generation } : end;
+  }
+
+  /** Asked after a commit or a restart: a stop came while a reader did not take what these let out. The next run goes on. */
+  get #outputIsLeft(): boolean {
+    return this.#wasi !== undefined && this.#wasi.holdsOutput;
   }
 
   /** Makes or opens the job; without one, the program runs without checkpoints. */
@@ -122,7 +134,10 @@ export class GuestRun {
           text: `an unfinished checkpoint was left aside (${this.#store.rejectedCheckpoint}); going on from the one before`,
         });
       }
-      return { description: describeJob(this.#store.identity, wanted), programBytes: this.#store.readProgram() };
+      const description = describeJob(this.#store.identity, wanted);
+      // Directories may have been moved or linked anew since the job was made.
+      refuseExposedJob(jobDirectory, description);
+      return { description, programBytes: this.#store.readProgram() };
     }
     if (wanted === undefined || programBytes === undefined) {
       throw new UsageError('job-not-found', `there is no job in ${jobDirectory}`, { path: jobDirectory });
@@ -225,7 +240,11 @@ export class GuestRun {
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
     const { jobDirectory } = this.#data;
-    const blocking = new GuestBlocking(this.#control, () => this.#post({ kind: 'wantsInput' }));
+    const blocking = new GuestBlocking(
+      this.#control,
+      () => this.#post({ kind: 'wantsInput' }),
+      () => this.#wasi.holdsOutput,
+    );
     const stdout = this.#outputTarget(description.stdout, 'stdout');
     const stderr = this.#outputTarget(description.stderr, 'stderr');
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
@@ -308,7 +327,7 @@ export class GuestRun {
     if (this.#store !== undefined && (counted || requests & (Request.checkpoint | Request.stop))) {
       const trigger = counted ? 'safepoints' : requests & Request.stop ? 'stop' : 'request';
       const { generation } = this.#commit(trigger, { finished: false, exitCode: 0 });
-      return requests & Request.stop ? generation : undefined;
+      return requests & Request.stop || this.#outputIsLeft ? generation : undefined;
     }
     if (requests & Request.stop) return 0;
     this.#hops++;
@@ -329,10 +348,9 @@ export class GuestRun {
   }
 
   /** The program has ended: its job remembers how, so that the same command does not run it again. */
-  #commitEnd(exitCode: number): void {
-    if (this.#store === undefined) return;
+  #commitEnd(exitCode: number): number {
     this.#wasi.endGuest();
-    this.#commit('end', { finished: true, exitCode });
+    return this.#commit('end', { finished: true, exitCode }).generation;
   }
 
   /** A trap of the guest as an error that shows its stack; anything else as it is. */
@@ -347,7 +365,8 @@ export class GuestRun {
     return new GuestTrapError(overflow ? 'call stack exhausted' : error.message, stack, error);
   }
 
-  #figures(): GuestFigures {
+  /** Figures of the run as far as it has come. */
+  figures(): GuestFigures {
     return {
       guestMs: this.#guestMs,
       pages: this.#instance === undefined ? 0 : this.#instance.guestMemory.pageCount,

@@ -1,4 +1,4 @@
-import { parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort } from 'node:worker_threads';
 import { assert } from '../error/errors.ts';
 import { enableBranchHints } from './compilation.ts';
 import { ControlWords } from './control-words.ts';
@@ -6,19 +6,24 @@ import { encodeError } from './error-transport.ts';
 import { GuestRun } from './guest-run.ts';
 import type { GuestMessage, GuestThreadData } from './protocol.ts';
 
-/** Entry of the guest's thread: runs one guest, reports how it ended. All of it is synchronous. */
+/** Runs one guest, reports how it ended. All of it is synchronous. */
+function runGuest(data: GuestThreadData, port: MessagePort): void {
+  enableBranchHints();
+  const post = (message: GuestMessage): void => port.postMessage(message);
+  const run = new GuestRun(data, new ControlWords(data.control), post);
+  try {
+    const end = run.run();
+    post({ kind: 'ended', end, figures: run.figures() });
+  } catch (error) {
+    post({ kind: 'failed', error: encodeError(error), figures: run.figures() });
+  }
+}
+
+/** Entry of the guest's thread: waits for the guest, which is named when the command line has been read. */
 function main(): void {
   const port = parentPort;
   assert(port !== null, 'the guest thread was started as a program');
-  const data = workerData as GuestThreadData;
-  enableBranchHints();
-  const post = (message: GuestMessage): void => port.postMessage(message);
-  try {
-    const { end, figures } = new GuestRun(data, new ControlWords(data.control), post).run();
-    post({ kind: 'ended', end, figures });
-  } catch (error) {
-    post({ kind: 'failed', error: encodeError(error) });
-  }
+  port.once('message', (data: GuestThreadData) => runGuest(data, port));
 }
 
 main();

@@ -1,6 +1,6 @@
 import { CorruptionError, UsageError } from '../error/errors.ts';
 import type { JobIdentity, JsonValue } from '../format/job-format.ts';
-import type { InputSource, Preopen } from '../wasi/config.ts';
+import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { JobDescription, OutputDescription } from './protocol.ts';
 
 /** What the job directory remembers of a description; an embedder's functions and bytes are not part of it. */
@@ -64,8 +64,15 @@ export function describeJob(identity: JobIdentity, wanted?: JobDescription): Job
     stdin: inputOf(identity['stdin'], wanted?.stdin),
     stdout: outputOf(identity['stdout'], 'standard output', wanted?.stdout),
     stderr: outputOf(identity['stderr'], 'standard error', wanted?.stderr),
-    outputMode: identity['outputMode'] === 'commit' ? 'commit' : 'immediate',
+    outputMode: outputModeOf(identity['outputMode'], wanted?.outputMode),
   };
+}
+
+/** What is asked for now, else what was when the job was made: it may change from run to run. */
+function outputModeOf(value: JsonValue | undefined, wanted: OutputMode = 'auto'): OutputMode {
+  if (wanted !== 'auto') return wanted;
+  if (value === 'commit' || value === 'immediate' || value === 'auto') return value;
+  throw damaged('output mode');
 }
 
 function inputOf(value: JsonValue | undefined, given: InputSource | undefined): InputSource {

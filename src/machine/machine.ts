@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { basename, resolve } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { lockJobDirectory } from '../checkpoint/job-directory.ts';
 import type { CheckpointStats, SlotCounts } from '../checkpoint/store.ts';
 import type { JobLock } from '../device/job-lock.ts';
@@ -11,7 +11,9 @@ import type { ReplacementName } from '../pager/replacement.ts';
 import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
 import { ControlWords, Request } from './control-words.ts';
 import { decodeError } from './error-transport.ts';
+import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
+import { refuseExposedJob } from './job-isolation.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -41,6 +43,7 @@ export interface MachineOptions {
   readonly stdin?: InputSource;
   readonly stdout?: OutputTarget;
   readonly stderr?: OutputTarget;
+  /** When output leaves; default `auto`. */
   readonly outputMode?: OutputMode;
   /** Job directory: made when missing, gone on with when it holds this very run. Without one nothing is kept. */
   readonly job?: string;
@@ -61,7 +64,10 @@ export interface MachineOptions {
 
 export type ResumeOptions = Pick<MachineOptions, 'intervalMs' | 'everySafepoints' | 'frameCount' | 'replacement'>;
 
-export type MachineEnd = RunEnd & {
+export type MachineEnd = RunEnd & RunFigures;
+
+/** What a run did until its end, whatever that was. */
+export interface RunFigures {
   /** Time from start to end of this run, milliseconds. */
   readonly runMs: number;
   /** Time the guest ran in all runs of the job, milliseconds. */
@@ -76,7 +82,7 @@ export type MachineEnd = RunEnd & {
   readonly paging: PagingStats | undefined;
   /** Slots of the job's paging file at the end; undefined without a job. */
   readonly slots: SlotCounts | undefined;
-};
+}
 
 export interface MachineEvents {
   /** The guest runs: from its start, or from the checkpoint of that generation. */
@@ -84,6 +90,8 @@ export interface MachineEvents {
   checkpoint: [stats: CheckpointStats];
   /** Something that people should know, as a sentence. */
   notice: [text: string];
+  /** The run ended with an error, a trap or another, with which `ended` is about to reject. */
+  failed: [figures: RunFigures];
 }
 
 /** When the guest is moved into optimised code, milliseconds after its start; then again and again. */
@@ -122,12 +130,8 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#sinks = sinks;
     this.#lock = lock;
     this.#intervalMs = intervalMs;
-    this.#worker = new Worker(new URL('./guest-thread.js', import.meta.url), {
-      workerData: { ...data, control: this.#control.buffer } satisfies GuestThreadData,
-      resourceLimits: { stackSizeMb: GUEST_STACK_MB },
-      env: process.env,
-      stdin: false,
-    });
+    this.#worker = takeGuestWorker();
+    this.#worker.postMessage({ ...data, control: this.#control.buffer } satisfies GuestThreadData);
     this.ended = new Promise((settle, fail) => {
       this.#worker.on('message', (message: GuestMessage) => this.#receive(message, settle, fail));
       this.#worker.on('error', (error) => this.#finish(() => fail(error)));
@@ -142,12 +146,15 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** Starts a program, or goes on with it where its job directory holds a checkpoint of this very run. */
   static start(options: MachineOptions): Machine {
     const intervalMs = checkedInterval(options.intervalMs);
-    const lock = options.job === undefined ? undefined : lockJobDirectory(resolve(options.job), { create: true });
+    const description = describe(options);
+    const jobDirectory = options.job === undefined ? undefined : resolve(options.job);
+    if (jobDirectory !== undefined) refuseExposedJob(jobDirectory, description);
+    const lock = jobDirectory === undefined ? undefined : lockJobDirectory(jobDirectory, { create: true });
     const { program, fresh = false, everySafepoints } = options;
     const data = {
-      description: describe(options),
+      description,
       programBytes: program,
-      jobDirectory: options.job === undefined ? undefined : resolve(options.job),
+      jobDirectory,
       fresh,
       everySafepoints,
       paging: pagingOf(options),
@@ -204,15 +211,18 @@ export class Machine extends EventEmitter<MachineEvents> {
         this.#input.feed();
         return;
       case 'ended':
-        this.#finish(() => settle(this.#end(message.end, message.figures)));
+        this.#finish(() => settle({ ...message.end, ...this.#figures(message.figures) }));
         return;
       case 'failed':
-        this.#finish(() => fail(decodeError(message.error)));
+        this.#finish(() => {
+          this.emit('failed', this.#figures(message.figures));
+          fail(decodeError(message.error));
+        });
     }
   }
 
-  #end(end: RunEnd, figures: GuestFigures): MachineEnd {
-    return { ...end, ...figures, runMs: performance.now() - this.#startMs };
+  #figures(figures: GuestFigures): RunFigures {
+    return { ...figures, runMs: performance.now() - this.#startMs };
   }
 
   #startTimers(): void {
@@ -234,9 +244,6 @@ export class Machine extends EventEmitter<MachineEvents> {
     void this.#worker.terminate();
   }
 }
-
-/** Room for recursion in the guest's thread: several times that of Node's own main thread. */
-const GUEST_STACK_MB = 8;
 
 /** The longest delay of a timer of Node.js, which fires at once when it is given a longer one. */
 export const INTERVAL_MS_MAX = 0x7fff_ffff;
@@ -265,7 +272,7 @@ function describe(options: MachineOptions): JobDescription {
     stdin: absolute(options.stdin ?? { kind: 'inherit' }),
     stdout: describeOutput(options.stdout),
     stderr: describeOutput(options.stderr),
-    outputMode: options.outputMode ?? 'immediate',
+    outputMode: options.outputMode ?? 'auto',
   };
 }
 

@@ -80,4 +80,4 @@ export type GuestMessage =
   | { readonly kind: 'output'; readonly stream: 'stdout' | 'stderr'; readonly bytes: Uint8Array }
   | { readonly kind: 'wantsInput' }
   | { readonly kind: 'ended'; readonly end: RunEnd; readonly figures: GuestFigures }
-  | { readonly kind: 'failed'; readonly error: EncodedError };
+  | { readonly kind: 'failed'; readonly error: EncodedError; readonly figures: GuestFigures };

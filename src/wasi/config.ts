@@ -18,8 +18,11 @@ export type InputSource =
 export type OutputTarget =
   { kind: 'inherit' } | { kind: 'file'; path: string } | { kind: 'sink'; write: (bytes: Uint8Array) => void };
 
-/** `immediate`: bytes leave at once. `commit`: bytes leave when the checkpoint that covers them is durable. */
-export type OutputMode = 'immediate' | 'commit';
+/**
+ * `immediate`: bytes leave at once. `commit`: bytes leave when the checkpoint that covers them is durable. `auto`, for each
+ * stream: with a job, `commit` for an inherited stream that is no terminal, else `immediate`.
+ */
+export type OutputMode = 'immediate' | 'commit' | 'auto';
 
 export interface WasiConfig {
   /** Begins with the program's name, as in C. */
@@ -45,6 +48,8 @@ export interface Blocking {
   /** Bytes that were read ahead and not yet given out by `readInput`; a capture stores them. */
   peekInput(): Uint8Array;
   captureRequested(): boolean;
+  /** The run is to end with the next capture. */
+  stopRequested(): boolean;
 }
 
 /**

@@ -40,6 +40,11 @@ export class HeldOutput {
     this.#parts = [...parts];
   }
 
+  /** Whether any output waits: of the current generation or of finished ones. */
+  get isEmpty(): boolean {
+    return this.#file === undefined && this.#parts.length === 0;
+  }
+
   append(stream: number, bytes: Uint8Array): void {
     if (this.#file === undefined) {
       assert(
@@ -91,13 +96,17 @@ export class HeldOutput {
     this.#namesUnsynced = false;
   }
 
-  /** Gives all finished parts to `release`, in order, and forgets them. */
-  releaseAll(release: (stream: number, bytes: Uint8Array) => void): void {
-    for (const part of this.#parts) this.#releasePart(part, release);
+  /**
+   * Gives all finished parts to `release`, in order, and forgets them. Where `release` returns false it wants no more, and
+   * all of them are kept.
+   */
+  releaseAll(release: (stream: number, bytes: Uint8Array) => boolean): boolean {
+    if (!this.#parts.every((part) => this.#releasePart(part, release))) return false;
     this.#parts = [];
+    return true;
   }
 
-  #releasePart(part: HeldPart, release: (stream: number, bytes: Uint8Array) => void): void {
+  #releasePart(part: HeldPart, release: (stream: number, bytes: Uint8Array) => boolean): boolean {
     const file = this.#device.openFile(fileName(part.generation), 'read');
     try {
       const found = checksumOf(file, part.lengthBytes, this.#buffer);
@@ -115,9 +124,10 @@ export class HeldOutput {
         const lengthBytes = this.#buffer.readUInt32LE(4);
         const piece = this.#buffer.subarray(0, Math.min(lengthBytes, BUFFER_BYTES));
         file.readInto(piece, at + HEAD_BYTES);
-        release(stream, piece);
+        if (!release(stream, piece)) return false;
         at += HEAD_BYTES + lengthBytes;
       }
+      return true;
     } finally {
       file.close();
     }

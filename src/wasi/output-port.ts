@@ -1,4 +1,5 @@
 import * as fs from 'node:fs';
+import { isatty } from 'node:tty';
 import { FileType } from './abi.ts';
 import { systemCode } from './errno.ts';
 import { fileTypeOf } from './open-file.ts';
@@ -9,22 +10,31 @@ export interface OutputPort {
   status(): fs.BigIntStats | undefined;
   /** Writes some bytes at once; 0 when the reader is not taking any now. */
   tryWrite(bytes: Uint8Array): number;
+  close(): void;
 }
 
 /** The process's own standard output or error. */
 export class InheritedPort implements OutputPort {
   readonly fileType: number;
   readonly #hostDescriptor: number;
+  /** Opened here, beside the process's own. */
+  readonly #isOwn: boolean;
   /** Where to write next in a file that does not stand at its end by itself; null where the host keeps the position. */
   #positionBytes: number | null = null;
 
   constructor(hostDescriptor: number) {
-    this.#hostDescriptor = hostDescriptor;
+    const nonBlocking = fs.fstatSync(hostDescriptor).isFIFO() ? openNonBlocking(hostDescriptor) : undefined;
+    this.#hostDescriptor = nonBlocking ?? hostDescriptor;
+    this.#isOwn = nonBlocking !== undefined;
     this.fileType = fileTypeOf(this.status());
   }
 
   get isRegularFile(): boolean {
     return this.fileType === FileType.regularFile;
+  }
+
+  get isTerminal(): boolean {
+    return isatty(this.#hostDescriptor);
   }
 
   status(): fs.BigIntStats {
@@ -35,15 +45,13 @@ export class InheritedPort implements OutputPort {
     return fs.fstatSync(this.#hostDescriptor).size;
   }
 
-  /** Cuts a regular file to `sizeBytes` where it is longer, and goes on at its end; returns the bytes it has then. */
+  /** Cuts a regular file to `sizeBytes` where it is longer, and goes on at its end; returns the bytes it had. */
   continueAt(sizeBytes: number): number {
-    let size = this.sizeBytes();
-    if (size > sizeBytes) {
-      fs.ftruncateSync(this.#hostDescriptor, sizeBytes);
-      size = sizeBytes;
-    }
+    const foundBytes = this.sizeBytes();
+    if (foundBytes > sizeBytes) fs.ftruncateSync(this.#hostDescriptor, sizeBytes);
+    const size = Math.min(foundBytes, sizeBytes);
     if (!standsAtEnd(this.#hostDescriptor, size)) this.#positionBytes = size;
-    return size;
+    return foundBytes;
   }
 
   tryWrite(bytes: Uint8Array): number {
@@ -55,6 +63,24 @@ export class InheritedPort implements OutputPort {
       if (systemCode(error) === 'EAGAIN') return 0;
       throw error;
     }
+  }
+
+  close(): void {
+    if (this.#isOwn) fs.closeSync(this.#hostDescriptor);
+  }
+}
+
+/**
+ * Another way into a pipe, in which a write does not wait for a reader, so that a stop need not either; setting the mode of
+ * the descriptor that we were given would set it for every process that shares it. Undefined where there is no such way.
+ */
+function openNonBlocking(hostDescriptor: number): number | undefined {
+  if (process.platform !== 'linux') return undefined;
+  try {
+    return fs.openSync(`/proc/self/fd/${hostDescriptor}`, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+    return undefined;
   }
 }
 
@@ -85,4 +111,6 @@ export class SinkPort implements OutputPort {
     this.#write(bytes);
     return bytes.length;
   }
+
+  close(): void {}
 }

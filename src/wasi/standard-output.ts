@@ -5,6 +5,9 @@
  * restart cuts it. A terminal or pipe takes nothing back: a small file in the job directory counts what has gone into
  * it (*released* bytes), so that a restart can say what it shows again, or, in commit mode, release only the rest. The
  * count is written after the bytes, so that a kill between the two shows them twice rather than never.
+ *
+ * Each stream is held or not, by the mode and by what it is; a restart may hold what the run before let out at once, and
+ * the other way round: what a checkpoint says was held leaves in either case.
  */
 import type { BigIntStats } from 'node:fs';
 import { crc32 } from 'node:zlib';
@@ -18,8 +21,9 @@ import type { OutputPort } from './output-port.ts';
 import { InheritedPort, SinkPort } from './output-port.ts';
 import type { StandardStream } from './standard-stream.ts';
 
-/** How long to wait before asking a full pipe again, in milliseconds. */
-const RETRY_MS = 2;
+/** How long to wait before asking a full pipe again, in milliseconds: at first, and after many times in vain. */
+const RETRY_MS_MIN = 0.05;
+const RETRY_MS_MAX = 2;
 const STREAM_NAMES = ['standard output', 'standard error'] as const;
 const COUNT_FILE = 'output-released';
 const COUNT_BYTES = 20;
@@ -43,11 +47,14 @@ export class OutputStream implements StandardStream {
   releasedBytes = 0;
   /** Nobody reads any more: what is still held for it is dropped. */
   broken = false;
+  /** Its bytes wait for a commit. */
+  readonly isHeld: boolean;
   readonly #index: number;
   readonly #outputs: StandardOutput;
 
-  constructor(port: OutputPort, index: number, outputs: StandardOutput) {
+  constructor(port: OutputPort, isHeld: boolean, index: number, outputs: StandardOutput) {
     this.port = port;
+    this.isHeld = isHeld;
     this.#index = index;
     this.#outputs = outputs;
   }
@@ -84,7 +91,7 @@ export class StandardOutput {
   readonly #held: HeldOutput | undefined;
   readonly #countFile: DeviceFile | undefined;
   /** Where in each stream the output begins that is still held. */
-  readonly #releasePositions = [0, 0];
+  #releasePositions: readonly number[] = [0, 0];
   readonly #countRecord = Buffer.alloc(COUNT_BYTES);
 
   constructor(
@@ -97,15 +104,19 @@ export class StandardOutput {
     notice: (text: string) => void,
   ) {
     this.#blocking = blocking;
+    if (mode === 'commit' && device === undefined) {
+      throw new UsageError('bad-argument', 'output can be held until a commit only by a job');
+    }
     this.streams = targets.map((target, index) => {
       if (target.kind === 'file') return undefined;
       const port = target.kind === 'inherit' ? new InheritedPort(index + 1) : new SinkPort(target.write);
-      return new OutputStream(port, index, this);
+      return new OutputStream(port, device !== undefined && isHeld(mode, port), index, this);
     });
-    if (mode === 'commit') {
-      if (device === undefined) throw new UsageError('bad-argument', 'output can be held until a commit only by a job');
-      this.#held = new HeldOutput(device, generation, state?.held ?? []);
+    const heldBefore = state?.held ?? [];
+    if (device !== undefined && (heldBefore.length > 0 || this.streams.some((stream) => stream?.isHeld))) {
+      this.#held = new HeldOutput(device, generation, heldBefore);
     }
+    this.#releasePositions = this.streams.map((_, index) => state?.streams[index]?.releasedBytes ?? 0);
     const counts = state === undefined || device === undefined ? undefined : readCounts(device);
     if (device !== undefined && this.streams.some((stream) => stream !== undefined && countsFor(stream.port))) {
       const exists = device.list().includes(COUNT_FILE);
@@ -114,10 +125,23 @@ export class StandardOutput {
     for (const [index, stream] of this.streams.entries()) {
       const streamState = state?.streams[index];
       if (stream === undefined || streamState === undefined) continue;
-      this.#restore(stream, index, streamState, counts?.[index], notice);
+      this.#restore(stream, index, streamState, counts?.[index], this.#heldBytesOf(stream, state!), notice);
     }
     this.#storeCounts();
     this.release();
+  }
+
+  /** Bytes that a state holds for the file that a stream goes to, which may be that of both. */
+  #heldBytesOf(stream: OutputStream, state: StandardOutputState): number {
+    const status = stream.status();
+    let heldBytes = 0;
+    for (const [index, other] of this.streams.entries()) {
+      const otherStatus = other?.status();
+      if (status?.ino !== otherStatus?.ino || status?.dev !== otherStatus?.dev) continue;
+      const { producedBytes, releasedBytes } = state.streams[index];
+      heldBytes += producedBytes - releasedBytes;
+    }
+    return heldBytes;
   }
 
   #restore(
@@ -125,46 +149,60 @@ export class StandardOutput {
     index: number,
     state: OutputStreamState,
     shownBytes: number | undefined,
+    heldBytes: number,
     notice: (text: string) => void,
   ): void {
     const name = STREAM_NAMES[index];
     stream.producedBytes = state.producedBytes;
     stream.releasedBytes = state.releasedBytes;
-    this.#releasePositions[index] = state.releasedBytes;
     const { port } = stream;
     if (port instanceof InheritedPort && port.isRegularFile) {
-      const missing = (state.fileBytes ?? 0) - port.continueAt(state.fileBytes ?? Infinity);
-      if (missing > 0) {
+      const wantedBytes = state.fileBytes ?? Infinity;
+      const foundBytes = port.continueAt(wantedBytes);
+      if (state.fileBytes !== null && foundBytes < wantedBytes) {
         notice(
-          `${name} lacks ${missing} bytes that the program had written before the checkpoint; ` +
+          `${name} lacks ${wantedBytes - foundBytes} bytes that the program had written before the checkpoint; ` +
             'append to the same file (>>) to keep them',
+        );
+      }
+      const lostBytes = foundBytes - wantedBytes - heldBytes;
+      if (lostBytes > 0) {
+        notice(
+          `${lostBytes} bytes were cut from the end of the file that ${name} goes to: ` +
+            'they were written after the checkpoint, and the program writes them again',
         );
       }
       return;
     }
     if (shownBytes === undefined || shownBytes <= state.releasedBytes) return;
-    if (this.#held !== undefined) stream.releasedBytes = Math.min(shownBytes, state.producedBytes);
-    else
+    stream.releasedBytes = Math.min(shownBytes, state.producedBytes);
+    if (shownBytes > state.producedBytes) {
       notice(
-        `${shownBytes - state.releasedBytes} bytes of ${name} that were written after the checkpoint are shown again`,
+        `${shownBytes - state.producedBytes} bytes of ${name} that were written after the checkpoint are shown again`,
       );
+    }
+  }
+
+  /** Whether bytes wait for a commit. */
+  get holdsAny(): boolean {
+    return this.#held?.isEmpty === false;
   }
 
   /** Takes bytes of the guest; returns how many. */
   write(index: number, bytes: Uint8Array): number | 'interrupted' {
-    if (this.#held !== undefined) {
+    const stream = this.streams[index]!;
+    if (this.#held !== undefined && stream.isHeld) {
       this.#held.append(index, bytes);
       return bytes.length;
     }
-    const stream = this.streams[index]!;
-    for (;;) {
+    for (let retryMs = RETRY_MS_MIN; ; retryMs = Math.min(2 * retryMs, RETRY_MS_MAX)) {
       const count = stream.port.tryWrite(bytes);
       if (count > 0) {
         stream.releasedBytes += count;
         if (this.#countFile !== undefined && countsFor(stream.port)) this.#storeCounts();
         return count;
       }
-      if (this.#blocking.waitUntil(performance.now() + RETRY_MS) === 'interrupted') return 'interrupted';
+      if (this.#blocking.waitUntil(performance.now() + retryMs) === 'interrupted') return 'interrupted';
     }
   }
 
@@ -185,24 +223,42 @@ export class StandardOutput {
     this.#held?.sync();
   }
 
-  /** Lets out what the committed checkpoints cover, but not what left the process before a kill interrupted its release. */
+  /**
+   * Lets out what the committed checkpoints cover, but not what left the process before a kill interrupted its release.
+   * A stop does not wait for a reader that takes nothing: what is left stays held for the next run, and no state may be
+   * captured in this one any more.
+   */
   release(): void {
-    this.#held?.releaseAll((index, bytes) => {
+    const positions = [...this.#releasePositions];
+    const released = this.#held?.releaseAll((index, bytes) => {
       const stream = this.streams[index];
-      if (stream === undefined) return;
-      const start = this.#releasePositions[index];
-      this.#releasePositions[index] = start + bytes.length;
+      const start = positions[index];
+      positions[index] = start + bytes.length;
+      if (stream === undefined) return true;
       const done = Math.max(0, Math.min(bytes.length, stream.releasedBytes - start));
-      this.#releaseBytes(stream, bytes.subarray(done));
+      return this.#releaseBytes(stream, bytes.subarray(done));
     });
+    if (released === true) this.#releasePositions = positions;
   }
 
-  #releaseBytes(stream: OutputStream, bytes: Uint8Array): void {
+  /** The program ended without another checkpoint: what it wrote since the last one leaves as well. */
+  releaseUncommitted(): void {
+    this.#held?.capture();
+    this.release();
+  }
+
+  /** Returns whether all of them left, or nobody wants them. */
+  #releaseBytes(stream: OutputStream, bytes: Uint8Array): boolean {
     let rest = bytes;
+    let retryMs = RETRY_MS_MIN;
     while (rest.length > 0 && !stream.broken) {
       try {
         const count = stream.port.tryWrite(rest);
-        if (count === 0) pause();
+        if (count === 0) {
+          if (this.#blocking.stopRequested()) return false;
+          pause(retryMs);
+        }
+        retryMs = count === 0 ? Math.min(2 * retryMs, RETRY_MS_MAX) : RETRY_MS_MIN;
         rest = rest.subarray(count);
         stream.releasedBytes += count;
         if (this.#countFile !== undefined && countsFor(stream.port)) this.#storeCounts();
@@ -211,6 +267,7 @@ export class StandardOutput {
         stream.broken = true;
       }
     }
+    return true;
   }
 
   #storeCounts(): void {
@@ -227,12 +284,18 @@ export class StandardOutput {
   close(): void {
     this.#held?.close();
     this.#countFile?.close();
+    for (const stream of this.streams) stream?.port.close();
   }
 }
 
 /** Whether a file of the job directory holds output, or counts it. */
 export function isOutputName(name: string): boolean {
   return name === COUNT_FILE || isHeldName(name);
+}
+
+function isHeld(mode: OutputMode, port: OutputPort): boolean {
+  if (mode === 'auto') return port instanceof InheritedPort && !port.isTerminal;
+  return mode === 'commit';
 }
 
 /** Whether what goes through a port must be counted, because nothing else tells afterwards. */
@@ -256,6 +319,6 @@ function readCounts(device: Device): number[] | undefined {
 
 const pauseCell = new Int32Array(new SharedArrayBuffer(4));
 
-function pause(): void {
-  Atomics.wait(pauseCell, 0, 0, RETRY_MS);
+function pause(ms: number): void {
+  Atomics.wait(pauseCell, 0, 0, ms);
 }

@@ -235,6 +235,16 @@ export class Wasi {
     this.#output.release();
   }
 
+  /** Whether output waits for a commit; just after one, that a stop came before a reader had taken all of it. */
+  get holdsOutput(): boolean {
+    return this.#output.holdsAny;
+  }
+
+  /** The guest ended without another checkpoint, by a trap: what it wrote since the last one leaves as well. */
+  releaseUncommittedOutput(): void {
+    this.#output.releaseUncommitted();
+  }
+
   /** The guest is done: closes what it has open. A capture and commit after this leave nothing behind. */
   endGuest(): void {
     const { descriptors, contents } = this.#context;

@@ -1,5 +1,5 @@
 /** Whatever is wrong with what it is given, the command says so in one line, exits as documented and touches nothing. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { jobTable } from '../../src/format/job-format.ts';
@@ -171,6 +171,7 @@ describe('job directories', () => {
   it('of another program or with other arguments', async () => {
     const { folder, job, path } = await stopped();
     const other = program(folder, 'other', exits(0));
+    const elsewhere = scratch();
     const message = /belongs to another run: it has other .+\. Name another directory with --job, or give the job up/;
     await expectRefusedJob(
       job,
@@ -178,12 +179,66 @@ describe('job directories', () => {
         ['run', '--job', job, other],
         ['run', '--job', job, path, 'argument'],
         ['run', '--job', job, '--env', 'A=1', path],
-        ['run', '--job', job, '--dir', folder, path],
+        ['run', '--job', job, '--dir', elsewhere, path],
         ['run', '--job', job, '--stdout', join(folder, 'out'), path],
       ],
       2,
       message,
     );
+  });
+
+  it('that the program could reach, by links too', async () => {
+    const folder = scratch();
+    const path = program(folder, 'exits', exits(0));
+    const outer = join(folder, 'outer');
+    const job = join(outer, 'job');
+    const link = join(folder, 'link');
+    mkdirSync(outer);
+    symlinkSync(outer, link);
+    const before = contentsOf(folder);
+    const refused = async (message: RegExp, ...options: string[]): Promise<void> => {
+      const { exitCode, stdout, stderr } = await continuo(['run', ...options, path]);
+      expect({ exitCode, stdout, stderr }).toEqual({ exitCode: 2, stdout: '', stderr: expect.stringMatching(message) });
+      expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+      expect(stderr).toContain('name a job directory elsewhere');
+    };
+    const contains = /^continuo: the directory \S+ that the program is given \(--dir\) contains the job directory \S+,/;
+    await refused(contains, '--job', job, '--dir', outer);
+    await refused(contains, '--job', job, '--dir', `${link}::/data`);
+    await refused(contains, '--job', join(link, 'job'), '--dir', outer);
+    await refused(contains, '--job', join(outer, 'not', 'yet', 'there'), '--dir', outer);
+    await refused(/\(--dir\) is the job directory/, '--job', link, '--dir', outer);
+    await refused(/\(--dir\) lies in the job directory/, '--job', folder, '--dir', outer);
+    await refused(/\(--stdout\) lies in the job directory/, '--job', outer, '--stdout', join(link, 'output'));
+    await refused(/\(--stderr\) lies in the job directory/, '--job', link, '--stderr', join(outer, 'errors'));
+    await refused(/\(--stdin\) lies in the job directory/, '--job', folder, '--stdin', path);
+    expect(contentsOf(folder)).toEqual(before);
+
+    // A neighbour whose name begins alike is none of its own.
+    const near = join(folder, 'outer-job');
+    expect(await continuo(['run', '--job', near, '--dir', outer, path])).toMatchObject({ exitCode: 0, stderr: '' });
+  });
+
+  it('that the program could reach since a link was set anew', async () => {
+    const folder = scratch();
+    const path = program(folder, 'loops', LOOPS);
+    const [first, second] = ['first', 'second'].map((name) => join(folder, name));
+    const link = join(folder, 'link');
+    const job = join(second, 'job');
+    mkdirSync(first);
+    mkdirSync(second);
+    symlinkSync(first, link);
+    const running = new RunningCommand(['run', '--job', job, '--verbose', '--dir', link, path]);
+    await running.waitFor('checkpoint 1 ');
+    running.kill('SIGTERM');
+    expect((await running.ended).exitCode).toBe(85);
+    rmSync(link);
+    symlinkSync(second, link);
+    const commands = [
+      ['resume', job],
+      ['run', '--job', job, '--dir', link, path],
+    ];
+    await expectRefusedJob(job, commands, 2, /\(--dir\) contains the job directory/);
   });
 
   it('of a newer format', async () => {

@@ -1,10 +1,11 @@
 /** What the three commands do when all is well, and how the end of a program shows. */
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type JobReport } from '../../src/cli/job-report.ts';
-import { type Ended, RunningCommand, contentsOf, continuo, program, scratch, sleep } from './continuo.ts';
+import { type Ended, RunningCommand, command, contentsOf, continuo, program, scratch, sleep } from './continuo.ts';
 import { LOOPS, READS_ONCE, RECURSES, TRAPS, WRITES, counted, counts, exits, prints, trapsAfter } from './guests.ts';
 
 describe('run', () => {
@@ -52,6 +53,68 @@ describe('run', () => {
     const job = join(folder, 'job');
     expect(await continuo(['run', '--quiet', '--job', job, path])).toMatchObject(expected);
     expect(await continuo(['run', '--quiet', '--job', job, path])).toMatchObject(expected);
+  });
+
+  it('names functions on the stack of a trap as the program does: by its name section, its exports, else by number', async () => {
+    const path = program(
+      scratch(),
+      'named',
+      `(module (memory (export "memory") 1) (type $f (func (param i32)))
+        (table 1 funcref) (elem (i32.const 0) $std::vec::Vec<T>::grow)
+        (func (param i32) unreachable)
+        (func $std::vec::Vec<T>::grow (type $f) (call 0 (local.get 0)))
+        (func (export "exported") (call_indirect (type $f) (i32.const 1) (i32.const 0)))
+        (func (export "_start") (call 2)))`,
+    );
+    expect((await continuo(['run', path])).stderr).toBe(
+      'continuo: the program trapped: unreachable\n' +
+        ['function 0', 'std::vec::Vec<T>::grow', 'exported', '_start'].map((name) => `    at ${name}\n`).join(''),
+    );
+  });
+
+  it('writes statistics of a run that traps or fails as well', async () => {
+    const folder = scratch();
+    const stats = join(folder, 'stats');
+    const job = join(folder, 'job');
+    const written = (): object => JSON.parse(readFileSync(stats, 'utf8')) as object;
+    const traps = program(folder, 'traps', TRAPS);
+    expect((await continuo(['run', '--stats', stats, '--job', job, traps, 'word'])).exitCode).toBe(134);
+    expect(written()).toMatchObject({
+      program: traps,
+      arguments: ['word'],
+      end: 'trapped',
+      exitCode: 134,
+      pages: 16,
+      resumedFrom: 0,
+      checkpoints: [{ generation: 1, trigger: 'start' }],
+    });
+    expect((await continuo(['resume', '--stats', stats, job])).exitCode).toBe(134);
+    expect(written()).toMatchObject({ program: traps, end: 'trapped', resumedFrom: 1, checkpoints: [] });
+
+    // A program may exit with the code of a trap, or of a stop: the statistics tell.
+    for (const code of [134, 85]) {
+      const path = program(folder, 'exits', exits(code));
+      expect((await continuo(['run', '--stats', stats, path])).exitCode).toBe(code);
+      expect(written()).toMatchObject({ end: 'exited', exitCode: code });
+    }
+
+    // A run that was refused did nothing.
+    const before = readFileSync(stats, 'utf8');
+    expect((await continuo(['run', '--stats', stats, '--job', job, program(folder, 'exits', exits(0))])).exitCode).toBe(
+      2,
+    );
+    expect(readFileSync(stats, 'utf8')).toBe(before);
+
+    // Storage that fails: no file may grow beyond what the program's own first pages take.
+    const writes = program(folder, 'writes', WRITES);
+    const limited = `ulimit -f 300; exec "$0" "$@"`;
+    const args = [command, 'run', '--stats', stats, '--job', join(folder, 'small'), '--interval', '5ms', writes];
+    const failed = spawnSync('sh', ['-c', limited, process.execPath, ...args], { encoding: 'utf8' });
+    expect({ status: failed.status, stderr: failed.stderr }).toEqual({
+      status: 74,
+      stderr: expect.stringMatching(/^continuo: .+\n$/),
+    });
+    expect(written()).toMatchObject({ end: 'failed', exitCode: 74, checkpoints: [{ trigger: 'start' }] });
   });
 
   it('shows a trap in the same way after captures and a restart', async () => {

@@ -67,6 +67,11 @@ export class RunningCommand {
     return this.#child.pid!;
   }
 
+  /** What standard output has given until now. */
+  get stdout(): string {
+    return this.#stdout;
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
   }

@@ -78,22 +78,17 @@ describe('docs/stats.md', () => {
   it('describes each field that a run writes, in its order and with its type, and no other', async () => {
     const folder = scratch();
     const stats = join(folder, 'stats.json');
-    const args = [
-      'run',
-      '--job',
-      join(folder, 'job'),
-      '--stats',
-      stats,
-      '--interval',
-      '5ms',
-      workload('apsp'),
-      '100',
-      '1',
-    ];
-    expect((await continuo(args)).exitCode).toBe(0);
-    const written: { checkpoints: object[] } = JSON.parse(readFileSync(stats, 'utf8'));
+    const run = async (job: string, ...options: string[]): Promise<{ checkpoints: object[] }> => {
+      const common = ['--job', join(folder, job), '--stats', stats, '--interval', '5ms'];
+      expect((await continuo(['run', ...common, ...options, workload('apsp'), '100', '1'])).exitCode).toBe(0);
+      return JSON.parse(readFileSync(stats, 'utf8'));
+    };
     const described = rowsOf('docs/stats.md').map(([field, type]) => [field.replaceAll('`', ''), type]);
-    expect(described).toEqual([...fieldsOf(written), ...fieldsOf(written.checkpoints[0])]);
+    const paged = await run('paged', '--memory', '20p');
+    expect(described).toEqual([...fieldsOf(paged), ...fieldsOf(paged.checkpoints[0])]);
+    const written = await run('resident');
+    const expected = described.filter(([field]) => !field.startsWith('paging.'));
+    expect([...fieldsOf(written), ...fieldsOf(written.checkpoints[0])]).toEqual(expected);
     expect(written).toMatchObject({
       program: workload('apsp'),
       arguments: ['100', '1'],

@@ -17,6 +17,32 @@ export const exits = (code: number, line = ''): string => `(module ${PRINT}
     ${line === '' ? '' : `(call $print (i32.const 16) (i32.const ${line.length + 1}))`}
     (call $proc_exit (i32.const ${code}))))`;
 
+/** Prints a line to standard error and to standard output, then runs a loop that never ends. */
+export const printsAndLoops = (line: string): string => `(module ${PRINT}
+  (data (i32.const 16) "${line}\\n")
+  (func (export "_start")
+    (i32.store (i32.const 0) (i32.const 16))
+    (i32.store (i32.const 4) (i32.const ${line.length + 1}))
+    (drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (call $print (i32.const 16) (i32.const ${line.length + 1}))
+    (loop $again (br $again))))`;
+
+/** Prints a line and traps. */
+export const printsAndTraps = (line: string): string => `(module ${PRINT}
+  (data (i32.const 16) "${line}\\n")
+  (func (export "_start")
+    (call $print (i32.const 16) (i32.const ${line.length + 1}))
+    unreachable))`;
+
+/** Prints so many pieces of 4096 bytes, of `0`, `1` and so on, at once. */
+export const printsMuch = (count: number): string => `(module ${PRINT}
+  (func (export "_start") (local $piece i32)
+    (loop $pieces
+      (memory.fill (i32.const 1024) (i32.add (i32.const 48) (local.get $piece)) (i32.const 4096))
+      (call $print (i32.const 1024) (i32.const 4096))
+      (local.set $piece (i32.add (local.get $piece) (i32.const 1)))
+      (br_if $pieces (i32.lt_u (local.get $piece) (i32.const ${count}))))))`;
+
 /** One loop without calls that never ends. */
 export const LOOPS = `(module (memory (export "memory") 1)
   (func $spin (export "_start") (local $turns i64)

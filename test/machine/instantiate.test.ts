@@ -124,6 +124,24 @@ describe('errors', () => {
     },
   );
 
+  it('names of functions are on the stack of a trap, as in plain V8', () => {
+    const wasm = assemble(`(module ${busy}
+      (func $divide (param i32) (result i32) (i32.div_u (call $fib (i32.const 5)) (local.get 0)))
+      (func $average (result i32) (i32.add (i32.const 1) (call $divide (i32.const 0))))
+      (func $run (export "run") (result i32) (call $average)))`);
+    const namesOf = (instance: Parameters<typeof call>[0]): string[] => {
+      try {
+        call(instance, 'run');
+      } catch (error) {
+        expect(error).toBeInstanceOf(WebAssembly.RuntimeError);
+        return Array.from((error as Error).stack!.matchAll(/^ {4}at (?:\S+\.)?(\S+) \(wasm:/gm), ([, name]) => name);
+      }
+      throw new Error('it did not trap');
+    };
+    expect(namesOf(plain(wasm))).toEqual(['divide', 'average', 'run']);
+    expect(namesOf(instantiateNow(wasm).instance)).toEqual(['divide', 'average', 'run']);
+  });
+
   it('endless recursion overflows the stack, and the instance goes on', () => {
     const { instance } = instantiateNow(trapping);
     expect(() => call(instance, 'deep', 0)).toThrow(RangeError);

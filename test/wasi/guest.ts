@@ -51,6 +51,7 @@ export const impatient: Blocking = {
   waitForInput: () => 'interrupted',
   peekInput: () => new Uint8Array(),
   captureRequested: () => true,
+  stopRequested: () => false,
 };
 
 export function config(directory: string, more: Partial<WasiConfig> = {}): WasiConfig {

@@ -41,6 +41,7 @@ const wasi = new Wasi(
     waitForInput: () => 'ready',
     peekInput: () => new Uint8Array(),
     captureRequested: () => false,
+    stopRequested: () => false,
   },
   {
     device: new FileDevice(directory),

@@ -62,6 +62,10 @@ class ScriptedBlocking implements Blocking {
   captureRequested(): boolean {
     return this.interrupts;
   }
+
+  stopRequested(): boolean {
+    return false;
+  }
 }
 
 function start(blocking: Blocking, state?: WasiState): Guest {
@@ -227,6 +231,7 @@ describe('input of a pipe', () => {
     let interrupts = true;
     const blocking = {
       waitUntil: () => 'elapsed', waitForInput: () => 'ready', captureRequested: () => interrupts,
+      stopRequested: () => false,
       peekInput: () => Buffer.concat(pieces),
       readInput(into) {
         if (interrupts) return 'interrupted';
