@@ -34,14 +34,15 @@ describe('README.md', () => {
   it('has examples of shell that run, in their order, and do what the text around them says', () => {
     const folder = installation();
     const examples = blocks('sh checked');
-    expect(examples).toHaveLength(4);
+    expect(examples).toHaveLength(5);
     const outputs = examples.map((example) => run(folder, 'sh', ['-e', '-c', example]));
     expect(outputs[0].stdout).toMatch(/^apsp size=300 seed=1 digest=[0-9a-f]{16}\n$/);
     expect(outputs[1].stdout).toBe('');
     expect(readFileSync(join(folder, 'digest.txt'), 'utf8')).toBe('sort size=100000 seed=1 digest=0d23bdabea9f9fc5\n');
     expect(JSON.parse(readFileSync(join(folder, 'stats.json'), 'utf8'))).toMatchObject({ end: 'exited', exitCode: 0 });
-    expect(outputs[2].stderr).toContain('sorted had ended before, with exit code 0');
-    expect(outputs[3].stdout).toMatch(/^job +\S+my-job\nprogram +dist\/workloads\/apsp\.wasm /);
+    expect(outputs[2].stdout).toMatch(/^floyd-warshall size=200 seed=1 digest=[0-9a-f]{16}\n$/);
+    expect(outputs[3].stderr).toContain('sorted had ended before, with exit code 0');
+    expect(outputs[4].stdout).toMatch(/^job +\S+my-job\nprogram +dist\/workloads\/apsp\.wasm /);
   });
 
   it('has examples of code that run', () => {
