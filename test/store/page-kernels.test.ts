@@ -120,4 +120,22 @@ describe('pages', () => {
       ),
     );
   });
+
+  test('finds the pages that may be written, and not those that may only be read', () => {
+    const states = fc.array(fc.constantFrom(0, 0, 0, 1, 1, 3), { maxLength: 900 });
+    fc.assert(
+      fc.property(states, fc.nat({ max: 300 }), fc.integer({ min: 1, max: 40 }), (content, first, capacity) => {
+        bytes.fill(0, 524288, 524288 + 1024);
+        bytes.set(content, 524288);
+        const found: number[] = [];
+        for (let from = first; ;) {
+          const count = kernels.scanWritable(524288, from, content.length, 0, capacity);
+          found.push(...words.subarray(0, count));
+          if (count < capacity) break;
+          from = found[found.length - 1] + 1;
+        }
+        expect(found).toEqual(content.flatMap((state, page) => (state === 3 && page >= first ? [page] : [])));
+      }),
+    );
+  });
 });
