@@ -58,6 +58,8 @@ export class GuestRun {
   #call = 0;
   /** Set by `proc_exit`. */
   #exitCode: number | undefined;
+  /** What a host function threw: the run is over. */
+  #hostFailure: { readonly error: unknown } | undefined;
   #guestMs = 0;
   #hops = 0;
   #resumedFrom = 0;
@@ -283,9 +285,9 @@ export class GuestRun {
         const result = call(a, b, c, d, e, f, g, h, i);
         if (result !== INTERRUPTED) return result;
       } catch (error) {
-        if (!(error instanceof ProcessExit)) throw error;
         // The guest leaves by unwinding: an exception of the host could be caught by a handler of the guest.
-        this.#exitCode = error.exitCode;
+        if (error instanceof ProcessExit) this.#exitCode = error.exitCode;
+        else this.#hostFailure = { error };
       } finally {
         this.#instance.guestMemory.releaseHolds();
       }
@@ -299,6 +301,7 @@ export class GuestRun {
     for (let resumes = onStack; this.#call < calls.length; this.#call++, resumes = false) {
       let outcome = this.#timed(() => (resumes ? this.#instance.resume() : this.#instance.call(calls[this.#call])));
       while (outcome.captured) {
+        if (this.#hostFailure !== undefined) throw this.#hostFailure.error;
         if (this.#exitCode !== undefined) return { kind: 'exited', exitCode: this.#exitCode, earlier: false };
         const generation = this.#handleCapture();
         if (generation !== undefined) return { kind: 'stopped', generation };
