@@ -10,6 +10,8 @@ export const Request = {
   stop: 2,
   /** Capture and resume without any I/O: out of baseline code into optimised resume functions. */
   hop: 4,
+  /** Write dirty pages ahead of the next checkpoint. */
+  writeAhead: 8,
 } as const;
 
 const REQUESTS = 0;

@@ -35,6 +35,9 @@ import { captureState, restoreState } from './state-capture.ts';
 /** V8's words for the end of the stack, which a guest reaches by recursion too deep. */
 const STACK_OVERFLOW = 'Maximum call stack size exceeded';
 
+/** Pages written ahead at a time: 2 MB, about a millisecond. */
+const WRITE_AHEAD_PAGES_MAX = 512;
+
 /**
  * One guest from its start, or its last checkpoint, to its end, in its own thread.
  *
@@ -333,7 +336,8 @@ export class GuestRun {
       return requests & Request.stop || this.#outputIsLeft ? generation : undefined;
     }
     if (requests & Request.stop) return 0;
-    this.#hops++;
+    if (requests & Request.writeAhead) this.#pager?.writeAhead(WRITE_AHEAD_PAGES_MAX);
+    if (requests & Request.hop) this.#hops++;
     return undefined;
   }
 

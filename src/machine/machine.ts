@@ -58,11 +58,19 @@ export interface MachineOptions {
   readonly frameCount?: number;
   /** How the pages that leave memory are chosen; the default is the best known way. */
   readonly replacement?: ReplacementName;
+  /**
+   * Whether dirty pages of a paged guest that it leaves alone are written while it runs, ahead of the next checkpoint of the
+   * timer. Default true; it rests by itself where it does not pay.
+   */
+  readonly writeAhead?: boolean;
   /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
   readonly everySafepoints?: number;
 }
 
-export type ResumeOptions = Pick<MachineOptions, 'intervalMs' | 'everySafepoints' | 'frameCount' | 'replacement'>;
+export type ResumeOptions = Pick<
+  MachineOptions,
+  'intervalMs' | 'everySafepoints' | 'frameCount' | 'replacement' | 'writeAhead'
+>;
 
 export type MachineEnd = RunEnd & RunFigures;
 
@@ -94,6 +102,9 @@ export interface MachineEvents {
   failed: [figures: RunFigures];
 }
 
+/** How often dirty pages are written ahead, where memory is paged and checkpoints come by the timer. */
+const WRITE_AHEADS_PER_INTERVAL = 8;
+const WRITE_AHEAD_MS_MIN = 20;
 /** When the guest is moved into optimised code, milliseconds after its start; then again and again. */
 const HOPS_MS = [30, 150, 600, 2500];
 const HOP_EVERY_MS = 5000;
@@ -116,6 +127,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly #startMs = performance.now();
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #intervalMs: number;
+  readonly #writesAhead: boolean;
   readonly #input = new InputFeed(this.#control);
   readonly #sinks: OutputSinks;
   #words: Int32Array | undefined;
@@ -125,11 +137,13 @@ export class Machine extends EventEmitter<MachineEvents> {
     lock: JobLock | undefined,
     intervalMs: number,
     sinks: OutputSinks,
+    writeAhead: boolean,
   ) {
     super();
     this.#sinks = sinks;
     this.#lock = lock;
     this.#intervalMs = intervalMs;
+    this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
     this.#worker = takeGuestWorker();
     this.#worker.postMessage({ ...data, control: this.#control.buffer } satisfies GuestThreadData);
     this.ended = new Promise((settle, fail) => {
@@ -159,7 +173,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       everySafepoints,
       paging: pagingOf(options),
     };
-    return new Machine(data, lock, intervalMs, sinksOf(options));
+    return new Machine(data, lock, intervalMs, sinksOf(options), options.writeAhead ?? true);
   }
 
   /** Goes on with a job as it was described when it was made. */
@@ -170,7 +184,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     const { everySafepoints } = options;
     const nothing = { description: undefined, programBytes: undefined, fresh: false };
     const data = { ...nothing, jobDirectory, everySafepoints, paging: pagingOf(options) };
-    return new Machine(data, lock, intervalMs, {});
+    return new Machine(data, lock, intervalMs, {}, options.writeAhead ?? true);
   }
 
   /** Asks for a checkpoint; it is taken at the next safepoint, or now if the guest waits in a host function. */
@@ -228,6 +242,10 @@ export class Machine extends EventEmitter<MachineEvents> {
   #startTimers(): void {
     if (this.#intervalMs > 0) {
       this.#timers.push(setInterval(() => this.#request(Request.checkpoint), this.#intervalMs));
+    }
+    if (this.#intervalMs > 0 && this.#writesAhead) {
+      const everyMs = Math.max(WRITE_AHEAD_MS_MIN, this.#intervalMs / WRITE_AHEADS_PER_INTERVAL);
+      this.#timers.push(setInterval(() => this.#request(Request.writeAhead), everyMs));
     }
     for (const delayMs of HOPS_MS) this.#timers.push(setTimeout(() => this.#request(Request.hop), delayMs));
     this.#timers.push(setInterval(() => this.#request(Request.hop), HOP_EVERY_MS));

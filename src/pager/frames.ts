@@ -30,17 +30,23 @@ export const PageFlag = {
   changed: 16,
   /** Not resident, and its place still holds old bytes, because memory could not be given back. */
   stale: 32,
+  /** Written ahead of the next checkpoint, and not changed since. */
+  early: 64,
+  /** Not asked for since `selectUntouched` looked at it. */
+  untouched: 128,
 } as const;
 
 const SCAN_CAPACITY = controlRegion.scratchBytes / 4;
 const DIRTY_WORD = 0x0101_0101 * PageFlag.dirty;
-const CHANGED_WORD = 0x0101_0101 * PageFlag.changed;
+const CHANGE_WORD = 0x0101_0101 * (PageFlag.changed | PageFlag.early);
 
 export class Frames {
   readonly frameCount: number;
   residentCount = 0;
   /** Pages written since the last checkpoint, as far as the access bytes were looked at. */
   changedCount = 0;
+  /** Pages written ahead since the last checkpoint and changed again: work for nothing. */
+  spoiledCount = 0;
   capacity = 0;
   /** A byte per page of the guest, `PageFlag`s; in whole words, so that it can be searched by words. */
   flags = new Uint8Array(0);
@@ -103,6 +109,7 @@ export class Frames {
 
   /** Gives access to a resident page. A dirty one may be written at once, since there is nothing to note any more. */
   giveAccess(page: number, write: boolean): void {
+    this.flags[page] &= ~PageFlag.untouched;
     if (write) this.noteWritten(page);
     this.access[page] = (this.flags[page] & PageFlag.dirty) === 0 ? PageAccess.readable : PageAccess.writable;
   }
@@ -110,7 +117,25 @@ export class Frames {
   noteWritten(page: number): void {
     const flags = this.flags[page];
     if ((flags & PageFlag.changed) === 0) this.changedCount += 1;
-    this.flags[page] = flags | PageFlag.dirty | PageFlag.changed;
+    if ((flags & PageFlag.early) !== 0) this.spoiledCount += 1;
+    this.flags[page] = (flags & ~PageFlag.early) | PageFlag.dirty | PageFlag.changed;
+  }
+
+  /**
+   * Of the dirty pages in a list, those that were not written since this was called last, to the front of the list;
+   * returns how many. The others lose the access to be written, so that the next call can tell.
+   */
+  selectUntouched(pages: Uint32Array, count: number, countMax: number): number {
+    let untouched = 0;
+    for (let i = 0; i < count; i++) {
+      const page = pages[i];
+      if (this.isBusy(page)) continue;
+      const wasTouched = this.access[page] === PageAccess.writable || (this.flags[page] & PageFlag.untouched) === 0;
+      if (this.access[page] === PageAccess.writable) this.access[page] = PageAccess.readable;
+      if (wasTouched) this.flags[page] |= PageFlag.untouched;
+      else if (untouched < countMax) pages[untouched++] = page;
+    }
+    return untouched;
   }
 
   /** The page is in its slot. It keeps its frame, and its next write is noted. */
@@ -160,8 +185,9 @@ export class Frames {
   /** A checkpoint holds everything that was written: nothing is changed since. */
   forgetChanges(): void {
     const words = new Uint32Array(this.flags.buffer);
-    for (let word = 0; word < words.length; word++) words[word] &= ~CHANGED_WORD;
+    for (let word = 0; word < words.length; word++) words[word] &= ~CHANGE_WORD;
     this.changedCount = 0;
+    this.spoiledCount = 0;
   }
 
   assertInvariants(pageCount: number): void {

@@ -78,8 +78,19 @@ export class PageoutDaemon {
     return count;
   }
 
+  /**
+   * Writes dirty pages (ascending) that need not leave, so that the next checkpoint finds them clean. The list is the
+   * caller's.
+   */
+  writeAhead(pages: Uint32Array, count: number): void {
+    const { frames } = this.#seams;
+    this.#write(pages, count);
+    for (let i = 0; i < count; i++) frames.flags[pages[i]] |= PageFlag.early;
+    this.pageOutsAhead += count;
+  }
+
   #writeOut(leaving: Uint32Array, dirtyCount: number): void {
-    const { frames, replacement, transfer, slots, generation, softSlotLimit, afterPageOut } = this.#seams;
+    const { frames, replacement } = this.#seams;
     if (this.#written.length < dirtyCount + CLUSTER_PAGES) this.#written = new Uint32Array(2 * dirtyCount + 1024);
     const written = this.#written;
     let count = 0;
@@ -91,14 +102,18 @@ export class PageoutDaemon {
     }
     // What need not be written yet waits for company.
     if (count === 0 || (dirtyCount === 0 && count < AHEAD_PAGES_MIN)) return;
-    const list = written.subarray(0, count).sort();
+    this.#write(written.subarray(0, count).sort(), count);
+    this.pageOutsAhead += count - dirtyCount;
+  }
+
+  #write(list: Uint32Array, count: number): void {
+    const { frames, transfer, slots, generation, softSlotLimit, afterPageOut } = this.#seams;
     const clustersBefore = transfer.writeCount;
     slots.startSearch();
     const { pagesWritten } = transfer.pageOut(list, count, generation(), softSlotLimit());
     for (let i = 0; i < count; i++) frames.clean(list[i]);
     this.pageOuts += pagesWritten;
     this.continuousCount += pagesWritten;
-    this.pageOutsAhead += count - dirtyCount;
     this.clusters += transfer.writeCount - clustersBefore;
     afterPageOut();
   }

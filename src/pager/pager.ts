@@ -31,6 +31,8 @@ import type { Replacement, ReplacementName } from './replacement.ts';
 import { SecondChance } from './second-chance.ts';
 import type { SlotAllocator } from './slot-allocator.ts';
 
+const REST_CHECKPOINTS_MAX = 64;
+
 export interface PagerSeams {
   readonly memory: GuestMemory;
   readonly kernels: PageKernels;
@@ -74,6 +76,11 @@ export class Pager implements DirtyTracker, HostAccess {
   #hardFaults = 0;
   #zeroFaults = 0;
   #readAheadUsed = 0;
+  /** Pages written ahead since the last checkpoint. */
+  #earlyCount = 0;
+  /** Checkpoints for which nothing is written ahead, and how many that will be the next time. */
+  #restCheckpoints = 0;
+  #nextRest = 1;
 
   constructor(seams: PagerSeams) {
     const { memory, kernels, file, map, slots, frameCount, release, generation, softSlotLimit, afterPageOut } = seams;
@@ -206,8 +213,30 @@ export class Pager implements DirtyTracker, HostAccess {
     return frames.listDirty(this.pages);
   }
 
+  /**
+   * Writes dirty pages that the guest has left alone since the last call, while it stands at a safepoint between two
+   * checkpoints. Where more of them than not are changed again before the checkpoint, it pauses for some checkpoints,
+   * for twice as many each time. Returns the pages written.
+   */
+  writeAhead(countMax: number): number {
+    if (this.failure !== undefined || this.#restCheckpoints > 0) return 0;
+    try {
+      // `collect` may make a new list.
+      const dirtyCount = this.collect(this.#memory.pageCount);
+      const count = this.#frames.selectUntouched(this.pages, dirtyCount, countMax);
+      if (count === 0) return 0;
+      this.#daemon.writeAhead(this.pages, count);
+      this.#earlyCount += count;
+      return count;
+    } catch (error) {
+      this.fail(error);
+      return 0;
+    }
+  }
+
   rearm(_pageCount: number, collected: Uint32Array, count: number): void {
     const frames = this.#frames;
+    this.#judgeWriteAhead();
     frames.forgetChanges();
     for (let i = 0; i < count; i++) {
       // What a host function has a view of may be written behind our back until it returns: it stays dirty.
@@ -215,6 +244,15 @@ export class Pager implements DirtyTracker, HostAccess {
       else frames.noteWritten(collected[i]);
     }
     this.#daemon.continuousCount = 0;
+  }
+
+  #judgeWriteAhead(): void {
+    if (this.#restCheckpoints > 0) this.#restCheckpoints -= 1;
+    if (this.#earlyCount === 0) return;
+    const paid = 2 * this.#frames.spoiledCount <= this.#earlyCount;
+    this.#nextRest = paid ? 1 : Math.min(REST_CHECKPOINTS_MAX, 2 * this.#nextRest);
+    if (!paid) this.#restCheckpoints = this.#nextRest;
+    this.#earlyCount = 0;
   }
 
   stats(): PagingStats {

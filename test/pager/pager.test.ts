@@ -51,9 +51,57 @@ const command = fc.oneof(
     }),
   },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('commit' as const) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('writeAhead' as const), countMax: fc.integer({ min: 1, max: 50 }) }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('reopen' as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('grow' as const) }) },
 );
+
+describe('pages written ahead', () => {
+  const start = (): PagedGuest => {
+    const paged = PagedGuest.create(new CrashDevice(), WASM_PAGES, { frameCount: 100, replacement: 'lirs' });
+    paged.pin([]);
+    for (let page = 0; page < 40; page++) paged.store8(page * PAGE_BYTES, Uint8Array.of(page + 1));
+    return paged;
+  };
+
+  test('are those that the guest left alone since the last look, and need not be written at the checkpoint', () => {
+    const paged = start();
+    // The first look sees that all were written; then ten are written again.
+    expect(paged.pager.writeAhead(100)).toBe(0);
+    for (let page = 0; page < 10; page++) paged.store8(page * PAGE_BYTES, Uint8Array.of(99));
+    expect(paged.pager.writeAhead(100)).toBe(30);
+    const stats = paged.store.commit(NO_STATE);
+    expect(stats).toMatchObject({
+      dirtyPages: 40,
+      residentDirtyPages: 10,
+      pagesWritten: 10,
+      pagesWrittenContinuous: 30,
+    });
+  });
+
+  test('are not written for some checkpoints when most of them were changed again', () => {
+    const paged = start();
+    const writeAll = (seed: number): void => {
+      for (let page = 0; page < 40; page++) paged.store8(page * PAGE_BYTES, Uint8Array.of(seed));
+    };
+    paged.pager.writeAhead(100);
+    expect(paged.pager.writeAhead(100)).toBe(40);
+    writeAll(1);
+    paged.store.commit(NO_STATE);
+    let rested = 0;
+    for (let round = 2; ; round++) {
+      writeAll(round);
+      paged.pager.writeAhead(100);
+      if (paged.pager.writeAhead(100) > 0) break;
+      paged.store.commit(NO_STATE);
+      rested += 1;
+    }
+    expect(rested).toBe(2);
+  });
+});
 
 describe.each(POLICIES)('the pager with %s', (replacement) => {
   const releases: [how: string, release: NonNullable<Budget['release']>][] = [
@@ -138,6 +186,9 @@ describe.each(POLICIES)('the pager with %s', (replacement) => {
               expect(paged.pager.collect(model.length / PAGE_BYTES)).toBe(0);
               break;
             }
+            case 'writeAhead':
+              expect(paged.pager.writeAhead(step.countMax)).toBeLessThanOrEqual(step.countMax);
+              break;
             case 'reopen':
               paged.store.close();
               paged = PagedGuest.open(device, budget, WASM_PAGES, WASM_PAGES_MAX);

@@ -43,7 +43,10 @@ function run(
   const commits: Commit[] = [];
   for (let round = 0; round <= rounds; round++) {
     const writes = 20 + Math.floor(random() * 60);
-    for (let i = 0; i < writes; i++) write(paged, random, model);
+    for (let i = 0; i < writes; i++) {
+      write(paged, random, model);
+      if (i % 10 === 9) paged.pager.writeAhead(8);
+    }
     paged.assertInvariants();
     if (round === rounds) break;
     const begunAt = device.log.length;
