@@ -41,13 +41,13 @@ function calculations(count) {
       `a = ${i % 97} + (b > ${i % 5} ? ln(${i + 1}) : log2(${i + 1}))`,
       `x${i % 50} = x${(i + 7) % 50} + avg(${i}, a, b) * 0x${i.toString(16)}`,
       `sum(1, 2, ${i}, a) * (3 + (${i} - b)`,
-      `${i} + throw(${i}) * 2`,
-      `strfun2("${i}", ${i}) + ${i}m, rint(${i} * _pi), ${i} add 3 mul 4`,
+      `${i} + unknown(${i}) * 2`,
+      `strfun2("${i}", ${i}, 2) + ${i}m, rint(${i} * _pi), ${i} add 3 mul 4`,
       `abs(-${i}) ** ${i % 13}`,
       `((((((a + ${i}) * 2) + b) * 3 + exp(-${i % 20})) && 1) || ${i} != 4) + 2 ^ 3 ^ (1 / ${i})`,
       `max() + ${i}`,
     ];
-    lines.push(shapes[i % shapes.length]);
+    lines.push(i % 1000 === 0 ? 'selftest()' : shapes[i % shapes.length]);
   }
   return `${lines.join('\n')}\nquit\n`;
 }
@@ -184,7 +184,7 @@ export const programs = [
     },
     long: {
       args: ['/job/expressions.txt'],
-      prepare: (work) => fs.writeFileSync(path.join(work, 'expressions.txt'), calculations(400000)),
+      prepare: (work) => fs.writeFileSync(path.join(work, 'expressions.txt'), calculations(180000)),
     },
   },
   {
@@ -202,7 +202,7 @@ export const programs = [
     },
     prepare: (work) => copyJob('ruby', work),
     short: { args: ['ENV["ROUNDS"] = "1"; load "/job/mix.rb"'] },
-    long: { args: ['ENV["ROUNDS"] = "40"; load "/job/mix.rb"'] },
+    long: { args: ['ENV["ROUNDS"] = "16"; load "/job/mix.rb"'] },
   },
   {
     name: 'yosys',
