@@ -92,24 +92,47 @@ const figures = {
   },
   programs: (result) => {
     const rows = result.programs.map((program) => {
-      const { title, name, source, bytes, functions, rewriteMs, codeGrowth, kills, identical } = program;
+      const { title, name, source, bytes, functions, rewriteMs, codeGrowth, kills, identical, rounds = [] } = program;
       const whole = program.unavailable === undefined && program.refused === undefined && identical;
+      const cell = (value, format) => (value === undefined ? '—' : format(value));
+      const time = (figure) =>
+        cell(rounds.length > 0 ? median(rounds.map((round) => round[figure])) : undefined, seconds);
       return [
         title ?? name,
         source ?? '—',
-        bytes === undefined ? '—' : megabytes(bytes),
-        functions === undefined ? '—' : String(functions),
-        rewriteMs === undefined ? '—' : seconds(rewriteMs),
-        codeGrowth === undefined ? '—' : ratio(codeGrowth),
-        program.ratio === undefined ? '—' : ratio(program.ratio),
-        kills === undefined ? '—' : String(kills),
-        whole ? 'yes' : (program.unavailable ?? program.refused ?? program.failure ?? 'no'),
+        cell(bytes, megabytes),
+        cell(functions, String),
+        cell(rewriteMs, seconds),
+        cell(codeGrowth, ratio),
+        time('optimisedGuestMs'),
+        time('plainGuestMs'),
+        time('guestMs'),
+        cell(program.ratio, ratio),
+        cell(program.plainRatio, ratio),
+        cell(kills, String),
+        whole ? 'yes' : oneLine(program.unavailable ?? program.refused ?? program.failure ?? 'no'),
       ];
     });
-    const head = ['program', 'source', 'size', 'functions', 'rewritten in', 'code', 'run time', 'kills', 'identical'];
-    return [table(head, rows), measuredOn(result)];
+    const head = ['program', 'source', 'size', 'functions', 'rewritten in', 'code', 'optimised', 'plain', 'Continuo'];
+    head.push('to optimised', 'to plain', 'kills', 'identical');
+    const { ratio: toOptimised, plainRatio, wholeRatio } = result.geometricMean;
+    return [
+      ...(toOptimised === undefined
+        ? []
+        : [
+            `Geometric means: ${ratio(toOptimised)} to plain Node with everything compiled by the optimising compiler ` +
+              `before the program starts (its time not counted), ${ratio(plainRatio)} to plain Node as it comes, ` +
+              `${ratio(wholeRatio)} for whole processes. Continuo takes a checkpoint each ${result.interval}.`,
+          ]),
+      table(head, rows),
+      measuredOn(result),
+    ];
   },
 };
+
+function oneLine(text) {
+  return text.split('\n')[0].replaceAll('|', '/');
+}
 
 /** The README with the figures of the results in a folder. */
 export function withFigures(readme, resultsFolder) {

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { cached, programsFolder } from './cache.mjs';
 import { compileForWasi, debianSource, run } from './debian-source.mjs';
+import { exceptionLibrary } from './exception-library.mjs';
 import { npmPackage } from './npm-package.mjs';
 
 const drivers = path.join(programsFolder, 'drivers');
@@ -29,6 +30,26 @@ function speech(sentences) {
     );
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** Lines for the calculator: sound expressions, and some that it must refuse in the middle of its work. */
+function calculations(count) {
+  const lines = [];
+  for (let i = 1; i <= count; i++) {
+    const shapes = [
+      `sin(${i}) * (a + ${i} / (b + 3)) ^ 2 - sqrt(${i}) + min(${i}, a, 7, b)`,
+      `a = ${i % 97} + (b > ${i % 5} ? ln(${i + 1}) : log2(${i + 1}))`,
+      `x${i % 50} = x${(i + 7) % 50} + avg(${i}, a, b) * 0x${i.toString(16)}`,
+      `sum(1, 2, ${i}, a) * (3 + (${i} - b)`,
+      `${i} + unknown(${i}) * 2`,
+      `strfun2("${i}", ${i}, 2) + ${i}m, rint(${i} * _pi), ${i} add 3 mul 4`,
+      `abs(-${i}) ** ${i % 13}`,
+      `((((((a + ${i}) * 2) + b) * 3 + exp(-${i % 20})) && 1) || ${i} != 4) + 2 ^ 3 ^ (1 / ${i})`,
+      `max() + ${i}`,
+    ];
+    lines.push(i % 1000 === 0 ? 'selftest()' : shapes[i % shapes.length]);
+  }
+  return `${lines.join('\n')}\nquit\n`;
 }
 
 function orders(count, batches) {
@@ -141,6 +162,32 @@ export const programs = [
     long: { args: ['/job/mix.lua', '60'] },
   },
   {
+    name: 'muparser',
+    title: 'muParser calculator (C++ with exceptions)',
+    job: 'its own tests, then expressions of which a third are wrong',
+    async obtain() {
+      const { folder, version } = debianSource('muparser');
+      const library = await exceptionLibrary();
+      const sources = ['', 'Base', 'Bytecode', 'Callback', 'Error', 'Int', 'Test', 'TokenReader'];
+      const words = [...library.words, `-I${path.join(folder, 'include')}`, '-Dmain=calculator'];
+      words.push(path.join(folder, 'samples/example1/example1.cpp'));
+      words.push(...sources.map((name) => path.join(folder, `src/muParser${name}.cpp`)));
+      words.push(path.join(drivers, 'muparser-wasi.cc'));
+      const file = await cached('wasm/muparser.wasm', stamp(version, library.version, words), (output) =>
+        compileForWasi(words, output),
+      );
+      return { file, source: `Debian muparser ${version}` };
+    },
+    short: {
+      args: ['/job/expressions.txt'],
+      prepare: (work) => fs.writeFileSync(path.join(work, 'expressions.txt'), calculations(20000)),
+    },
+    long: {
+      args: ['/job/expressions.txt'],
+      prepare: (work) => fs.writeFileSync(path.join(work, 'expressions.txt'), calculations(180000)),
+    },
+  },
+  {
     name: 'ruby',
     title: 'Ruby 3.3 (C, setjmp by Asyncify)',
     job: 'objects, blocks, strings, exceptions, fibers, big numbers',
@@ -155,7 +202,7 @@ export const programs = [
     },
     prepare: (work) => copyJob('ruby', work),
     short: { args: ['ENV["ROUNDS"] = "1"; load "/job/mix.rb"'] },
-    long: { args: ['ENV["ROUNDS"] = "40"; load "/job/mix.rb"'] },
+    long: { args: ['ENV["ROUNDS"] = "16"; load "/job/mix.rb"'] },
   },
   {
     name: 'yosys',

@@ -21,15 +21,16 @@ function fetchSource(name, folder, versionFile) {
   const options = aptOptions();
   fs.rmSync(folder, { recursive: true, force: true });
   fs.mkdirSync(folder, { recursive: true });
-  const words = [...options, '--yes', '--download-only', 'source', name];
-  const { status, stderr } = spawnSync('apt-get', words, { cwd: folder, encoding: 'utf8', timeout: 300_000 });
-  const description = fs.readdirSync(folder).find((file) => file.endsWith('.dsc'));
-  if (status !== 0 || description === undefined) {
+  // The original alone is wanted, which archives keep longest: what else a package has may be missing. An archive that
+  // was cut off does not unpack.
+  const words = [...options, '--yes', '--download-only', '--tar-only', 'source', name];
+  const { stderr } = spawnSync('apt-get', words, { cwd: folder, encoding: 'utf8', timeout: 300_000 });
+  const original = fs.readdirSync(folder).find((file) => /\.orig\.tar\.\w+$/.test(file));
+  if (original === undefined) {
     throw new NotAvailable(`apt-get cannot fetch the source of ${name}: ${stderr.trim().split('\n').at(-1)}`);
   }
-  const original = fs.readdirSync(folder).find((file) => /\.orig\.tar\.\w+$/.test(file));
   run('tar', ['xf', original], folder);
-  fs.writeFileSync(versionFile, /^Version: (.*)$/m.exec(fs.readFileSync(path.join(folder, description), 'utf8'))[1]);
+  fs.writeFileSync(versionFile, /_(.*)\.orig\./.exec(original)[1]);
 }
 
 /** Options that make apt-get read source packages of the suite, into lists of our own. */
@@ -67,8 +68,8 @@ function aptOptions() {
   return flags;
 }
 
-/** Compiles and links for WASI preview 1. */
-export function compileForWasi(words, output) {
+/** The compiler for WASI preview 1, as the first words of its command. */
+export function compilerForWasi() {
   const missing = ['clang', 'wasm-ld'].filter((tool) => spawnSync(tool, ['--version']).error !== undefined);
   const library = fs.existsSync('/usr/include/wasm32-wasi/stdio.h') ? [] : ['wasi-libc'];
   if (missing.length + library.length > 0) {
@@ -76,7 +77,13 @@ export function compileForWasi(words, output) {
       `${[...missing, ...library].join(', ')} not found; on Debian: apt-get install clang lld wasi-libc libclang-rt-dev-wasm32`,
     );
   }
-  run('clang', ['--target=wasm32-wasi', '-O2', '-w', ...words, '-o', output], cacheFolder);
+  return ['clang', '--target=wasm32-wasi', '-O2', '-w'];
+}
+
+/** Compiles and links for WASI preview 1. */
+export function compileForWasi(words, output) {
+  const [command, ...first] = compilerForWasi();
+  run(command, [...first, ...words, '-o', output], cacheFolder);
 }
 
 export function run(command, words, cwd) {

@@ -13,7 +13,7 @@ const blocks = (kind: string): string[] =>
 /** A folder in which the README's examples find the programs, the command and the package, as after an installation. */
 function installation(): string {
   const folder = scratch();
-  symlinkSync(join(root, 'dist'), join(folder, 'dist'));
+  for (const name of ['dist', 'examples']) symlinkSync(join(root, name), join(folder, name));
   mkdirSync(join(folder, 'node_modules', '.bin'), { recursive: true });
   symlinkSync(root, join(folder, 'node_modules', 'continuo'));
   const starter = join(folder, 'node_modules', '.bin', 'continuo');
@@ -34,7 +34,7 @@ describe('README.md', () => {
   it('has examples of shell that run, in their order, and do what the text around them says', () => {
     const folder = installation();
     const examples = blocks('sh checked');
-    expect(examples).toHaveLength(5);
+    expect(examples).toHaveLength(6);
     const outputs = examples.map((example) => run(folder, 'sh', ['-e', '-c', example]));
     expect(outputs[0].stdout).toMatch(/^apsp size=300 seed=1 digest=[0-9a-f]{16}\n$/);
     expect(outputs[1].stdout).toBe('');
@@ -43,6 +43,9 @@ describe('README.md', () => {
     expect(outputs[2].stdout).toMatch(/^floyd-warshall size=200 seed=1 digest=[0-9a-f]{16}\n$/);
     expect(outputs[3].stderr).toContain('sorted had ended before, with exit code 0');
     expect(outputs[4].stdout).toMatch(/^job +\S+my-job\nprogram +dist\/workloads\/apsp\.wasm /);
+    const { stdout: undisturbed } = run(folder, process.execPath, ['examples/emscripten.mjs', 'solve']);
+    expect(undisturbed).toMatch(/^status 0, objective \d+\.?\d*\n$/);
+    expect(outputs[5].stdout).toBe(`stopped in the middle of the call\n${undisturbed}`);
   });
 
   it('has examples of code that run', () => {

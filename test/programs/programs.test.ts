@@ -40,7 +40,7 @@ function outcomeOf(name: string, seed: number): Outcome {
   return parsed.programs[0] as Outcome;
 }
 
-it.for(['flite', 'quickjs', 'sqlite', 'lua', 'ruby'])(
+it.for(['flite', 'quickjs', 'sqlite', 'lua', 'muparser', 'ruby'])(
   '%s, killed at random instants and run again, leaves what it leaves under plain Node',
   { timeout: TIMEOUT_MS },
   (name, { skip }) => {
