@@ -1,5 +1,6 @@
 /** A job report as people read it: a label and its value a line, then the stack and the open files. */
 import type { JsonValue } from '../format/job-format.ts';
+import type { PagingFigures } from '../machine/machine-state.ts';
 import type { JobReport, ReportedCheckpoint, ReportedFrame } from './job-report.ts';
 
 const LABEL_WIDTH = 13;
@@ -45,6 +46,7 @@ function describeState({ owner, checkpoint }: JobReport): string {
 function checkpointLines(checkpoint: ReportedCheckpoint): string[] {
   const { generation, time, trigger, pages, memoryBytes, dirtyPages, pagesWritten, stateBytes, guestMs, globals } =
     checkpoint;
+  const { paging } = checkpoint;
   return [
     line(
       'checkpoint',
@@ -52,8 +54,19 @@ function checkpointLines(checkpoint: ReportedCheckpoint): string[] {
     ),
     line('guest time', `${(guestMs / 1000).toFixed(3)} s`),
     line('memory', `${memoryBytes} bytes in ${pages} pages`),
+    ...(paging === undefined ? [] : [line('paging', describePaging(paging))]),
     line('machine', `${stateBytes} bytes, ${globals} mutable globals`),
   ];
+}
+
+function describePaging(paging: PagingFigures): string {
+  const { frames, residentPages, residentDirtyPages, softFaults, hardFaults, zeroFaults } = paging;
+  const { pageOuts, clusters, pageIns, pagesWrittenContinuous } = paging;
+  return (
+    `${frames} frames, ${residentPages} pages resident; faults ${softFaults} soft, ${hardFaults} hard, ` +
+    `${zeroFaults} of zeros; ${pageOuts} pages out in ${clusters} clusters, ${pageIns} in; for this checkpoint ` +
+    `${pagesWrittenContinuous} written while the program ran, ${residentDirtyPages} dirty ones left to the pause`
+  );
 }
 
 function stackLines(stack: readonly ReportedFrame[]): string[] {

@@ -8,7 +8,7 @@ import type { JobIdentity, JsonValue } from '../format/job-format.ts';
 import { PAGE_BYTES } from '../memory/layout.ts';
 import { FunctionNames } from '../machine/guest-stack.ts';
 import { decodeHostState } from '../machine/host-state.ts';
-import { type MachineState, decodeMachineState } from '../machine/machine-state.ts';
+import { type MachineState, type PagingFigures, decodeMachineState } from '../machine/machine-state.ts';
 import { type Module, decodeModule } from '../wasm/module.ts';
 import type { WasiState } from '../wasi/wasi-state.ts';
 
@@ -39,6 +39,8 @@ export interface ReportedCheckpoint {
   readonly memoryBytes: number;
   readonly dirtyPages: number;
   readonly pagesWritten: number;
+  /** What paging had done in that run; undefined where all pages were in memory. */
+  readonly paging: PagingFigures | undefined;
   readonly stateBytes: number;
   /** Mutable globals of the program, whose values are part of the checkpoint. */
   readonly globals: number;
@@ -131,7 +133,7 @@ function reportOf(job: string, store: Store): JobReport {
 function checkpointOf(checkpoint: Checkpoint, module: Module, identity: JobIdentity): ReportedCheckpoint {
   const { generation, timeMs, trigger, guestPageCount, dirtyPages, pagesWritten } = checkpoint;
   const state = decodeMachineState(checkpoint.state);
-  const { finished, exitCode, guestMs } = state.phase;
+  const { finished, exitCode, guestMs, paging } = state.phase;
   return {
     generation,
     time: new Date(timeMs).toISOString(),
@@ -142,6 +144,7 @@ function checkpointOf(checkpoint: Checkpoint, module: Module, identity: JobIdent
     memoryBytes: guestPageCount * PAGE_BYTES,
     dirtyPages,
     pagesWritten,
+    paging,
     stateBytes: checkpoint.state.length,
     globals: module.globals.filter(({ mutable }) => mutable).length,
     stack: stackOf(state, new FunctionNames(module)),

@@ -16,7 +16,13 @@ import { FunctionNames, guestStackOf } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
 import { refuseExposedJob } from './job-isolation.ts';
 import { describeJob, identityOf, refuseForeignJob } from './job-description.ts';
-import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
+import {
+  type MachineState,
+  type PagingFigures,
+  type Phase,
+  decodeMachineState,
+  encodeMachineState,
+} from './machine-state.ts';
 import { createRelease } from '../memory/memory-release.ts';
 import type { Pager } from '../pager/pager.ts';
 import { type Program, WASI_MODULE, checkImports, prepareProgram } from './program.ts';
@@ -343,7 +349,8 @@ export class GuestRun {
 
   #commit(trigger: string, end: Pick<Phase, 'finished' | 'exitCode'>): CheckpointStats {
     const startMs = performance.now();
-    const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...end };
+    const paging = this.#pager === undefined ? {} : { paging: this.#pagingFigures(this.#pager) };
+    const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...end, ...paging };
     const host = encodeHostState(this.#wasi.captureState());
     const state = encodeMachineState(captureState(this.#instance, phase, host));
     this.#wasi.beforeCommit();
@@ -352,6 +359,11 @@ export class GuestRun {
     const whole = { ...stats, pauseMs: performance.now() - startMs };
     this.#post({ kind: 'checkpoint', stats: whole });
     return whole;
+  }
+
+  #pagingFigures(pager: Pager): PagingFigures {
+    const residentDirtyPages = pager.collect(this.#instance.guestMemory.pageCount);
+    return { ...pager.stats(), residentDirtyPages, pagesWrittenContinuous: pager.continuousCount };
   }
 
   /** The program has ended: its job remembers how, so that the same command does not run it again. */

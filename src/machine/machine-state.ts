@@ -6,7 +6,7 @@ import { ByteWriter } from '../wasm/byte-writer.ts';
  * What a checkpoint holds besides pages, in terms of the original program: no host address, no number that depends on
  * the rewriter, the tracker or the engine.
  *
- *   version │ phase │ globals │ reference globals │ tables │ dropped segments │ saved references │ layouts │ frames │ WASI
+ *   version │ phase │ figures │ globals │ reference globals │ tables │ dropped segments │ saved references │ layouts │ frames │ WASI
  *
  * Frames name a layout, of which there are few however deep the stack: position, live locals by index, operand types.
  * A reference in a frame is an index into the saved references; references are function indices + 1, 0 for null.
@@ -38,7 +38,17 @@ export interface Phase {
   readonly exitCode: number;
   /** Time the guest has run so far, all starts together, milliseconds. */
   readonly guestMs: number;
+  /** What paging had done in this run when the checkpoint was begun; undefined where all pages were resident. */
+  readonly paging?: PagingFigures;
 }
+
+/** For people who look at a checkpoint; nothing depends on them. The order is that of the file. */
+export const pagingFigureNames = [
+  'frames', 'residentPages', 'residentDirtyPages', 'inactivePages', 'softFaults', 'hardFaults', 'zeroFaults', 'pageOuts', 'clusters', 'pageIns',
+  'pagesWrittenContinuous',
+] as const; // prettier-ignore
+
+export type PagingFigures = Readonly<Record<(typeof pagingFigureNames)[number], number>>;
 
 export interface StateLayout {
   readonly functionIndex: number;
@@ -56,7 +66,8 @@ export interface StateFrame {
   readonly values: Uint8Array;
 }
 
-const STATE_VERSION = 1;
+/** Version 1 had no figures of paging. */
+const STATE_VERSION = 2;
 
 export function encodeMachineState(state: MachineState): Uint8Array {
   const out = new ByteWriter(1024 + state.host.length + state.globals.length);
@@ -66,6 +77,9 @@ export function encodeMachineState(state: MachineState): Uint8Array {
     .u8(state.phase.finished ? 1 : 0)
     .s32(state.phase.exitCode);
   out.raw(new Uint8Array(Float64Array.of(state.phase.guestMs).buffer));
+  const { paging } = state.phase;
+  const figures = paging === undefined ? [] : pagingFigureNames.map((name) => paging[name]);
+  out.u32(figures.length).raw(new Uint8Array(Float64Array.from(figures).buffer));
   writeBytes(out, state.globals);
   writeNumbers(out, state.referenceGlobals);
   out.u32(state.tables === undefined ? 0 : state.tables.length + 1);
@@ -96,13 +110,16 @@ export function decodeMachineState(bytes: Uint8Array): MachineState {
   const reader = new ByteReader(bytes);
   try {
     const version = reader.u32();
-    if (version !== STATE_VERSION) {
-      throw new CorruptionError(`the machine state has version ${version}; this Continuo reads ${STATE_VERSION}`);
+    if (version < 1 || version > STATE_VERSION) {
+      throw new CorruptionError(
+        `the machine state has version ${version}; this Continuo reads versions up to ${STATE_VERSION}`,
+      );
     }
     const call = reader.u32();
     const finished = reader.u8() === 1;
     const exitCode = reader.s32();
     const guestMs = new DataView(readRaw(reader, 8).buffer).getFloat64(0, true);
+    const paging = version === 1 ? undefined : readPagingFigures(reader);
     const globals = readBytes(reader);
     const referenceGlobals = readNumbers(reader);
     const tableCount = reader.u32();
@@ -118,7 +135,7 @@ export function decodeMachineState(bytes: Uint8Array): MachineState {
         throw new CorruptionError(`a frame names layout ${frame.layout} of ${layouts.length}`);
     }
     const host = readBytes(reader);
-    const phase = { call, finished, exitCode, guestMs };
+    const phase = { call, finished, exitCode, guestMs, ...(paging === undefined ? {} : { paging }) };
     return {
       phase, globals, referenceGlobals, tables, droppedData, droppedElements, savedFuncrefs, savedExternrefs, layouts,
       frames, host,
@@ -131,6 +148,14 @@ export function decodeMachineState(bytes: Uint8Array): MachineState {
       error,
     );
   }
+}
+
+function readPagingFigures(reader: ByteReader): PagingFigures | undefined {
+  const count = reader.u32();
+  if (count === 0) return undefined;
+  if (count !== pagingFigureNames.length) throw new CorruptionError(`the machine state has ${count} figures of paging`);
+  const figures = new Float64Array(readRaw(reader, 8 * count).buffer);
+  return Object.fromEntries(pagingFigureNames.map((name, k) => [name, figures[k]])) as PagingFigures;
 }
 
 function readLayout(reader: ByteReader): StateLayout {

@@ -2,7 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import { ContinuoError, CorruptionError } from '../../src/error/errors.ts';
 import { GuestInstance } from '../../src/machine/guest-instance.ts';
-import { type MachineState, decodeMachineState, encodeMachineState } from '../../src/machine/machine-state.ts';
+import {
+  type MachineState,
+  type PagingFigures,
+  decodeMachineState,
+  encodeMachineState,
+  pagingFigureNames,
+} from '../../src/machine/machine-state.ts';
 import { UnsavableReferenceError, captureState, restoreState } from '../../src/machine/state-capture.ts';
 import { PositionKind } from '../../src/rewrite/function-plan.ts';
 import type { RewriteOptions } from '../../src/rewrite/rewrite.ts';
@@ -13,7 +19,8 @@ import { Random } from '../support/random.ts';
 import { RewrittenProgram } from '../support/rewritten-run.ts';
 import { assemble } from '../support/wat.ts';
 
-const phase = { call: 3, finished: false, exitCode: -7, guestMs: 12.5 };
+const figures = Object.fromEntries(pagingFigureNames.map((name, k) => [name, 1000 + k])) as PagingFigures;
+const phase = { call: 3, finished: false, exitCode: -7, guestMs: 12.5, paging: figures };
 const host = Uint8Array.of(1, 2, 3);
 
 /** Loops in calls in loops, references, dropped segments, a table that changed. */
