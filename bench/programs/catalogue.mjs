@@ -240,7 +240,7 @@ export const programs = [
     },
     prepare: (work) => copyJob('clang', work),
     short: { args: compileCommand('-O0', 1) },
-    long: { args: compileCommand('-O2', 6) },
+    long: { args: compileCommand('-O2', 2) },
   },
   {
     name: 'flite',
