@@ -1,5 +1,5 @@
 import { ContinuoError, CorruptionError } from '../error/errors.ts';
-import { controlRegion } from '../memory/layout.ts';
+import { BIAS_BYTES, controlRegion } from '../memory/layout.ts';
 import { FRAME_HEADER_BYTES, frameValueBytes } from '../rewrite/function-plan.ts';
 import { globalExport, tableExport } from '../rewrite/names.ts';
 import { RuntimeKey, droppedDataAddress, droppedElementAddress, runtimeKey } from '../rewrite/runtime-functions.ts';
@@ -78,7 +78,7 @@ type CapturedFrames = Pick<MachineState, 'layouts' | 'frames' | 'savedFuncrefs' 
 
 function captureFrames(instance: GuestInstance): CapturedFrames {
   const bytes = instance.guestMemory.bytes;
-  const { positions, starts } = instance.stackArea.walk(new Int32Array(bytes.buffer, 0, bytes.length >> 2));
+  const { positions, starts } = instance.stackArea.walk(new Int32Array(bytes.buffer, 0, BIAS_BYTES >> 2));
   const numbers = new Map<KnownPosition, number>();
   const layouts: StateLayout[] = [];
   const frames = positions.map((known, k) => {

@@ -22,17 +22,17 @@ export interface KilledRun {
 /**
  * Some kills hit the start, the making of the job included, and the others a program that has run for a while.
  *
- * @param args of the command; `--verbose` among them, which tells when the program runs
+ * @param args of the command, the same each time or drawn anew; `--verbose` among them, which tells when the program runs
  */
 export async function killUntilDone(
-  args: readonly string[],
+  args: readonly string[] | (() => readonly string[]),
   random: Random,
   runMsMax: number,
   options: RunOptions = {},
 ): Promise<KilledRun> {
   let killsWhileRunning = 0;
   for (let kills = 0; ; kills++) {
-    const running = new RunningCommand(args, options);
+    const running = new RunningCommand(typeof args === 'function' ? args() : args, options);
     if (kills < KILLS_MAX) {
       const delayMs = random.below(runMsMax);
       if (random.chance(0.2)) {
