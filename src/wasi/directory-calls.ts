@@ -87,12 +87,15 @@ function list(directory: DirectoryDescriptor): Listing {
   return { names, fileTypes };
 }
 
-/** Inode number of an entry; 0, "not known", for one that is gone by now and for the parent outside the sandbox. */
+/**
+ * Inode number of an entry; 0, "not known", for one that is gone by now. The C library looks such an entry up by its name,
+ * and fails where it may not, so `..` has a number, too: no path leads out of an open directory, so it is a root, whose
+ * parent is itself.
+ */
 function inodeOf(directory: DirectoryDescriptor, name: Buffer): bigint {
   if (directory.removed) return 0n;
   const text = name.toString('latin1');
-  if (text === '..') return 0n;
-  if (text === '.') return directory.anchor.status().ino;
+  if (text === '.' || text === '..') return directory.anchor.status().ino;
   const path = Buffer.concat([Buffer.from(directory.anchor.entry('')), name]);
   return fs.lstatSync(path, { bigint: true, throwIfNoEntry: false })?.ino ?? 0n;
 }

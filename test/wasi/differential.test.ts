@@ -327,3 +327,14 @@ describe('otherwise than node:wasi, on purpose', () => {
     expect(ours).toBe(Errno.notcapable);
   });
 });
+
+it('entries of a directory have inodes, those of the directory itself and of its parent included', () => {
+  // The C library looks an entry without one up by its name, and `..` is no name that it may look up.
+  const host = new OurHost(config(prepare('ours')));
+  const { value } = new Guest(host).readdir(ROOT, 0n);
+  host.close();
+  expect(value!.entries.slice(0, 2).map(({ name }) => name)).toEqual(['.', '..']);
+  expect(value!.entries[1].inode).toBe(value!.entries[0].inode);
+  expect(value!.entries.length).toBeGreaterThan(5);
+  for (const { name, inode } of value!.entries) expect(inode, name).toBeGreaterThan(0n);
+});
