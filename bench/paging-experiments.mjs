@@ -23,7 +23,7 @@ const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-experiments-'));
 const experiments = [];
 try {
   for (const experiment of EXPERIMENTS.filter(({ name }) => rest.length === 0 || rest.includes(name))) {
-    const every = await safepointsBetween(experiment);
+    const every = safepointsBetween(experiment);
     for (const replacement of ['lirs', 'second-chance']) experiments.push(run(experiment, every, replacement));
   }
 } finally {
@@ -31,24 +31,16 @@ try {
 }
 if (options.json) writeResult(options.json, { ...machineFacts(), frames: FRAMES, experiments });
 
-/**
- * Safepoints of a whole run over the checkpoints wanted. The innermost loops run in strips, whose number depends on
- * where pages begin, so the count is taken from runs of a smaller size and grows as the program's loops do.
- */
-async function safepointsBetween({ name, size, checkpoints }) {
-  const probe = (every) => run({ name, size: size >> 2, checkpoints }, every, 'lirs', true).checkpoints;
+/** Safepoints of a whole run over the checkpoints wanted: guessed from a run of a quarter of the size, whose work is cubic. */
+function safepointsBetween({ name, size, checkpoints }) {
+  const probe = { name, size: size >> 2 };
   let every = 1 << 20;
-  while (probe(every) < 8) every = Math.max(1, every >> 2);
-  const count = probe(every);
-  // Strips are four times as many in a row four times as long once rows are longer than a page; outer loops are cubed.
-  const total = count * every * ((size / (size >> 2)) ** 3 / 1);
-  return calibrated({ name, size, checkpoints }, Math.round(total / checkpoints));
-}
-
-/** One whole run tells how far the estimate was off. */
-function calibrated(experiment, every) {
-  const found = run(experiment, every, 'lirs', true).checkpoints;
-  return Math.max(1, Math.round((every * Math.max(1, found)) / experiment.checkpoints));
+  let found = 0;
+  while ((found = run(probe, every, 'lirs', true).checkpoints) < 8) every = Math.max(1, every >> 2);
+  const guess = Math.round((found * every * (size / probe.size) ** 3) / checkpoints);
+  // Strips make longer loops pass fewer safepoints than that: a whole run tells how far the guess is off.
+  const counted = run({ name, size }, guess, 'lirs', true).checkpoints;
+  return Math.max(1, Math.round((guess * Math.max(1, counted)) / checkpoints));
 }
 
 function run({ name, size, paper }, every, replacement, quiet = false) {

@@ -1,9 +1,11 @@
-// All benchmarks, one after the other, results into bench/results: `npm run bench`. Takes some ten minutes.
+// All benchmarks but that of real programs, one after the other, results into bench/results: `npm run bench`. Takes some
+// twenty minutes.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
-for (const name of ['run-time', 'rewriting', 'pause', 'long-programs']) {
+const NAMES = ['run-time', 'rewriting', 'pause', 'long-programs', 'paging-experiments', 'paging-memory', 'write-ahead'];
+for (const name of NAMES) {
   console.log(`\n== ${name}`);
   const { status } = spawnSync(process.execPath, [`${here}${name}.mjs`, '--json', `${here}results/${name}.json`], {
     stdio: 'inherit',

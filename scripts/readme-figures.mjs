@@ -44,11 +44,23 @@ const figures = {
       milliseconds(plainMs),
       ratio(ratios.safepoints),
       ratio(ratios['safepoints and tracking']),
+      ratio(ratios['safepoints and page checks']),
       ratio(codeGrowth),
     ]);
+    const checks = result.summary['safepoints and page checks'];
+    const head = [
+      'kernel',
+      'plain',
+      'with capture',
+      'with capture and tracking',
+      'with capture and page checks',
+      'module',
+    ];
     return [
-      `Geometric mean ${ratio(geometricMean)}, worst ${ratio(worst)}, with capture and tracking.`,
-      table(['kernel', 'plain', 'with capture', 'with capture and tracking', 'module'], rows),
+      `Geometric mean ${ratio(geometricMean)}, worst ${ratio(worst)}, with capture and tracking; ` +
+        `${ratio(checks.geometricMean)}, worst ${ratio(checks.worst)}, with the page checks of a run with \`--memory\` whose ` +
+        'pages are all there.',
+      table(head, rows),
       measuredOn(result),
     ];
   },
@@ -77,6 +89,43 @@ const figures = {
       ratio(point.bytesRatio),
     ]);
     const head = ['dirty pages', 'pause', 'without the sync', 'copy in memory', 'one write and sync', 'bytes written'];
+    return [table(head, rows), measuredOn(result)];
+  },
+  'paging-experiments': (result) => {
+    const rows = result.experiments.map((one) => [
+      one.name,
+      one.replacement,
+      String(one.pages),
+      String(one.checkpoints),
+      one.dirtyPages.toFixed(1),
+      one.flushedPages.toFixed(1),
+      `${(100 * one.outBefore).toFixed(1)} %`,
+      String(one.pageIns),
+    ]);
+    const head = ['program', 'replacement', 'pages', 'checkpoints', 'dirty pages', 'written at the checkpoint'];
+    head.push('out before', 'pages read');
+    const { date, node, platform } = result;
+    return [
+      `In ${result.frames} frames, averages per checkpoint.`,
+      table(head, rows),
+      `Counted ${date} with Node ${node} on ${platform}.`,
+    ];
+  },
+  'paging-memory': (result) => [
+    `A program that fills ${result.guestMb} MB and reads them again, with \`--memory ${result.framesMb}MB\`: the process takes ` +
+      `${result.aboveMb.toFixed(0)} MB more than for a program that does nothing (${result.emptyMb.toFixed(0)} MB), at its peak.`,
+    measuredOn(result),
+  ],
+  'write-ahead': (result) => {
+    const rows = result.programs.map(({ name, pauseMs, pagesWritten, runRatio }) => [
+      name,
+      milliseconds(pauseMs.not),
+      milliseconds(pauseMs.ahead),
+      String(Math.round(pagesWritten.not)),
+      String(Math.round(pagesWritten.ahead)),
+      ratio(runRatio),
+    ]);
+    const head = ['program', 'pause', 'with write-ahead', 'pages left to it', 'with write-ahead', 'run time'];
     return [table(head, rows), measuredOn(result)];
   },
   rewriting: (result) => {
