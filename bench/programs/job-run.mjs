@@ -17,14 +17,20 @@ export class JobRun {
   #file;
   #shared;
   #command;
+  #memory;
 
-  static async prepare(program, length, { scratch, command }) {
+  static async prepare(program, length, { scratch, command, memory }) {
     const { file } = await program.obtain();
-    return new JobRun(program, program[length], file, (await program.directories?.()) ?? [], { scratch, command });
+    return new JobRun(program, program[length], file, (await program.directories?.()) ?? [], {
+      scratch,
+      command,
+      memory,
+    });
   }
 
-  /** `command`: path of the command line's main file. */
-  constructor(program, job, file, shared, { scratch, command }) {
+  /** `command`: path of the command line's main file; `memory`: what its `--memory` says, if anything. */
+  constructor(program, job, file, shared, { scratch, command, memory }) {
+    this.#memory = memory;
     this.#program = program;
     this.#job = job;
     this.#file = file;
@@ -81,6 +87,7 @@ export class JobRun {
       '--interval',
       interval,
     ];
+    if (this.#memory) words.push('--memory', this.#memory);
     for (const [host, guest] of directories) words.push('--dir', `${host}::${guest}`);
     for (const [name, value] of Object.entries(ENVIRONMENT)) words.push('--env', `${name}=${value}`);
     fs.rmSync(stats, { force: true });

@@ -1,6 +1,7 @@
 // Real programs: plain Node and Continuo in turns, then Continuo killed at random instants until done; what they leave
 // must be the same byte for byte.
-//   node bench/programs/run.mjs [--rounds N] [--seed N] [--job short|long] [--interval D] [--kills N] [--json FILE] [name …]
+//   node bench/programs/run.mjs [--rounds N] [--seed N] [--job short|long] [--interval D] [--kills N] [--memory SIZE]
+//     [--json FILE] [name …]
 //
 // What is measured, per round, each kind in a process of its own and in turns:
 //   plain       node:wasi as it comes: functions are compiled when first called, by the baseline compiler, and again by the
@@ -28,6 +29,7 @@ const { options, rest } = parseArguments({
   job: 'long',
   interval: '1s',
   kills: '20',
+  memory: '',
   json: '',
 });
 const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -82,7 +84,11 @@ async function measure(program) {
   try {
     const { file, source } = await program.obtain();
     Object.assign(result, { source, bytes: fs.statSync(file).size });
-    job = await JobRun.prepare(program, options.job, { scratch: path.join(scratch, program.name), command });
+    job = await JobRun.prepare(program, options.job, {
+      scratch: path.join(scratch, program.name),
+      command,
+      memory: options.memory,
+    });
     const { status, stdout, stderr } = spawnSync(process.execPath, [rewriting, file], { encoding: 'utf8' });
     if (status !== 0) return { ...result, refused: lastError(stderr) };
     Object.assign(result, JSON.parse(stdout));

@@ -26,9 +26,10 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
-function outcomeOf(name: string, seed: number): Outcome {
+function outcomeOf(name: string, seed: number, memory: string): Outcome {
   const json = join(scratch, `${name}.json`);
   const words = ['--job', 'short', '--rounds', '0', '--kills', String(KILLS), '--seed', String(seed), '--json', json];
+  if (memory !== '') words.push('--memory', memory);
   const { stdout, stderr } = spawnSync(process.execPath, [harness, ...words, name], { encoding: 'utf8' });
   process.stdout.write(stdout);
   expect(stderr).toBe('');
@@ -40,12 +41,21 @@ function outcomeOf(name: string, seed: number): Outcome {
   return parsed.programs[0] as Outcome;
 }
 
-it.for(['flite', 'quickjs', 'sqlite', 'lua', 'muparser', 'ruby'])(
-  '%s, killed at random instants and run again, leaves what it leaves under plain Node',
+it.for([
+  { name: 'flite', memory: '' },
+  { name: 'quickjs', memory: '' },
+  { name: 'sqlite', memory: '' },
+  { name: 'lua', memory: '' },
+  { name: 'muparser', memory: '' },
+  { name: 'ruby', memory: '' },
+  { name: 'sqlite', memory: '64p' },
+  { name: 'lua', memory: '64p' },
+])(
+  '$name, killed at random instants and run again, leaves what it leaves under plain Node $memory',
   { timeout: TIMEOUT_MS },
-  (name, { skip }) => {
+  ({ name, memory }, { skip }) => {
     const seed = Date.now() % 1_000_000;
-    const outcome = outcomeOf(name, seed);
+    const outcome = outcomeOf(name, seed, memory);
     if (outcome.unavailable !== undefined) skip(outcome.unavailable);
     expect(outcome.failure, `seed ${seed}`).toBeUndefined();
     expect(outcome.refused).toBeUndefined();
