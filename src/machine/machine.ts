@@ -194,6 +194,8 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   /** Asks for a checkpoint and the end of the run. Without a job the run just ends. */
   stop(): void {
+    // What is read from now on would be in no checkpoint.
+    this.#input.stop();
     this.#request(Request.stop);
   }
 
