@@ -11,6 +11,8 @@ import {
 import { Random } from './random.ts';
 
 const GARBAGE = 0xa5;
+/** A guest that uses far more than its frames again and again is left alone after so many: it would take minutes. */
+const EVICTIONS_MAX = 20_000;
 
 /**
  * A pager that makes the most of what a pager may do, to find accesses that nobody asked for: the fewest frames, victims
@@ -75,10 +77,11 @@ export class HostilePager {
   }
 
   #evict(): void {
+    if (this.evictions >= EVICTIONS_MAX || this.#resident.size <= FRAMES_MIN) return;
     const { bytes } = this.#memory;
     const pins = new Uint32Array(bytes.buffer, controlRegion.pins, PINS_MAX);
     const candidates = [...this.#resident].filter((page) => !this.#held.has(page) && !pins.includes(page));
-    while (this.#resident.size > FRAMES_MIN && candidates.length > 0) {
+    while (this.#resident.size > FRAMES_MIN && candidates.length > 0 && this.evictions < EVICTIONS_MAX) {
       const [page] = candidates.splice(this.#random.below(candidates.length), 1);
       this.#check(page);
       this.#resident.delete(page);
@@ -86,7 +89,8 @@ export class HostilePager {
       bytes[controlRegion.pageStates + page] = PageAccess.none;
       bytes.fill(GARBAGE, BIAS_BYTES + page * PAGE_BYTES, BIAS_BYTES + (page + 1) * PAGE_BYTES);
     }
-    if (this.#held.size <= 2 && this.#resident.size > FRAMES_MIN) throw new Error('pins leave the pager no victim');
+    if (this.#held.size <= 2 && this.evictions < EVICTIONS_MAX && this.#resident.size > FRAMES_MIN)
+      throw new Error('pins leave the pager no victim');
   }
 
   /** Takes a resident page's contents; one that the guest may only read must be as it came in. */
