@@ -22,7 +22,8 @@ export {
 export { type EmbeddedImports, Interrupted } from './machine/embedded-imports.ts';
 export { EmbeddedMemory } from './machine/embedded-memory.ts';
 export { type EmbeddedBuffer, type ViewConstructors, guestViews } from './machine/embedded-views.ts';
-export type { CheckpointStats } from './checkpoint/store.ts';
+export type { CheckpointStats } from './checkpoint/checkpoint.ts';
+export type { PolicyName } from './checkpoint/checkpoint-store.ts';
 export type { InputSource, OutputMode, OutputTarget } from './wasi/config.ts';
 export {
   ContinuoError,

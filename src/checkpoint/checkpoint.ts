@@ -34,6 +34,7 @@ export interface CheckpointStats {
   readonly pagesWritten: number;
   /** Pages written since the last checkpoint while the guest ran, because they left memory or ahead of that; as often as each was. */
   readonly pagesWrittenContinuous: number;
+  /** Pages that had to be read back for the checkpoint. */
   readonly pagesRead: number;
   readonly zeroPages: number;
   /** Bytes given to the system to write: pages, map, machine state and record. */
@@ -44,6 +45,10 @@ export interface CheckpointStats {
   readonly commitMs: number;
   /** The part of it that the barrier took. */
   readonly syncMs: number;
+  /** Whether the guest ran on while it was saved. */
+  readonly forked: boolean;
+  /** Pages that were copied because the guest wrote to them before they were saved. */
+  readonly copyFaults: number;
 }
 
 /** Slots of the paging file by what they hold. `total` is all of them, reserved ones included. */

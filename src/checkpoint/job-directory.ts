@@ -48,7 +48,19 @@ export function kindOfDirectory(names: readonly string[]): DirectoryKind {
 }
 
 function isOwnName(name: string): boolean {
-  return name === PAGING_NAME || name === NEW_JOB_NAME || name === PROGRAM_NAME || isRunFile(name) || isLockName(name);
+  const isFixed = name === PAGING_NAME || name === NEW_JOB_NAME || name === PROGRAM_NAME;
+  return isFixed || isRunFile(name) || isCheckpointFile(name) || isLockName(name);
+}
+
+const CHECKPOINT_FILE = /^checkpoint-\d{10}$/;
+
+/** The file of a checkpoint that has one of its own. */
+export function checkpointFileName(generation: number): string {
+  return `checkpoint-${String(generation).padStart(10, '0')}`;
+}
+
+export function isCheckpointFile(name: string): boolean {
+  return CHECKPOINT_FILE.test(name);
 }
 
 /** Files beside the store's own that a run keeps in the directory: undo journals and output not yet released. */
@@ -69,8 +81,8 @@ export function lockJobDirectory(directory: string, options: { readonly create?:
 /** Makes the directory a job. It must be one of kind `none`. */
 export function createJob(device: Device, identity: JobIdentity, program: Uint8Array, bench: Workbench): void {
   const jobId = Uint8Array.from(randomBytes(JOB_ID_BYTES));
-  // Journals of a job that was given up say nothing about this one; they are gone for good before it is a job.
-  for (const name of device.list()) if (isRunFile(name)) device.remove(name);
+  // Journals and checkpoints of a job that was given up say nothing about this one; they are gone for good before it is a job.
+  for (const name of device.list()) if (isRunFile(name) || isCheckpointFile(name)) device.remove(name);
   writeFile(device, PROGRAM_NAME, program);
   writeFile(device, PAGING_NAME, newPagingFile(jobId, bench));
   writeFile(device, NEW_JOB_NAME, encodeJob({ jobId, programBytes: program.length, identity }, bench));

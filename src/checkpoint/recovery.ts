@@ -49,7 +49,7 @@ export function recover(file: DeviceFile, bench: Workbench): Recovery {
     return { image, record, state, rejected: isFault(beside) ? tornArea(other) : undefined };
   } catch (error) {
     if (!(error instanceof IncompleteCheckpoint)) throw error;
-    const rejected = { areaOffsetBytes: newest.offsetBytes, reason: error.damage.message };
+    const rejected = { areaOffsetBytes: newest.offsetBytes, reason: describeDamage(error.damage) };
     if (!isFault(beside)) {
       const previousImage = new JobImage(file, bench);
       const state = previousImage.load(file, beside, true);
@@ -140,6 +140,13 @@ function withoutCheckpoint(file: DeviceFile, bench: Workbench, areas: readonly A
 function tornArea(area: Area): Recovery['rejected'] {
   if (!isFault(area.content) || area.content.kind === 'empty') return undefined;
   return { areaOffsetBytes: area.offsetBytes, reason: `its record is torn: ${describeFault(area.content)}` };
+}
+
+/** What was found, without the advice that a damaged job needs: an unfinished checkpoint is nobody's loss. */
+function describeDamage({ details, message }: CorruptionError): string {
+  const { byteOffset, field, expected, found } = details;
+  if (field === undefined) return message;
+  return `${String(field)} at byte ${String(byteOffset)} should be ${String(expected)} and is ${String(found)}`;
 }
 
 function describeFault(fault: RecordFault): string {

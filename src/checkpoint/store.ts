@@ -47,13 +47,16 @@ import {
 import { Workbench } from '../format/workbench.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { NoRelease, type MemoryRelease } from '../memory/memory-release.ts';
-import { SoftwareTracker, type DirtyTracker } from '../pager/dirty-tracker.ts';
+import { SoftwareTracker, WholeImage, allPages, type DirtyTracker } from '../pager/dirty-tracker.ts';
 import { checksumOfWords, damagedFile } from '../pager/page-damage.ts';
-import { PAGE_IN_PAGES_MAX, PageTransfer } from '../pager/page-transfer.ts';
+import { PAGE_IN_PAGES_MAX, type PageOutCounts, PageTransfer } from '../pager/page-transfer.ts';
 import { Pager } from '../pager/pager.ts';
 import { DEFAULT_REPLACEMENT, type ReplacementName } from '../pager/replacement.ts';
 import { NO_PAGE, SlotRuns } from '../pager/slot-runs.ts';
+import { PendingPages } from '../save/pending-pages.ts';
+import { preciseNowMs } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
+import type { CheckpointStore, StartedSave } from './checkpoint-store.ts';
 import {
   checkPagingHeader,
   createJob,
@@ -66,8 +69,6 @@ import {
 } from './job-directory.ts';
 import type { JobImage } from './job-image.ts';
 import { eraseRecord, recover, recoverLive } from './recovery.ts';
-
-export type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
 
 /** Generations are u32 in the file: 136 years of a checkpoint each second, 49 days of a thousand. */
 const GENERATION_MAX = 0xffffffff;
@@ -88,9 +89,20 @@ export interface PagingOptions {
   readonly replacement?: ReplacementName;
   /** Undefined: pages that have left keep their memory. */
   readonly release?: MemoryRelease;
+  /** Whether the pager is told of every first write to a page; see `Pager`. */
+  readonly protects?: boolean;
 }
 
-export class Store {
+/** A checkpoint of which everything is written but the barrier. */
+interface Frozen {
+  readonly fields: RecordFields;
+  readonly state: Uint8Array;
+  readonly stateRun: JobImage['stateRun'];
+  readonly stats: Omit<CheckpointStats, 'pauseMs' | 'commitMs' | 'syncMs'>;
+}
+
+/** The store of the policies `continuous` and `none`. */
+export class Store implements CheckpointStore {
   readonly identity: JobIdentity;
   /** Why an unfinished checkpoint was left aside when the job was opened; undefined when there was none. */
   readonly rejectedCheckpoint: string | undefined;
@@ -174,17 +186,20 @@ export class Store {
 
   /**
    * Connects the store with the guest's memory, which the machine has given its size and which holds zeros. With `paging`
-   * pages go to the file and come from it while the guest runs; the pager that is returned serves its faults.
+   * pages go to the file and come from it while the guest runs; the pager that is returned serves its faults. Where the guest
+   * does not mark what it writes (`tracked` false), all pages count as written.
    */
   attach(memory: GuestMemory, paging: PagingOptions): Pager;
-  attach(memory: GuestMemory): undefined;
-  attach(memory: GuestMemory, paging?: PagingOptions): Pager | undefined {
+  attach(memory: GuestMemory, paging?: undefined, tracked?: boolean): undefined;
+  attach(memory: GuestMemory, paging?: PagingOptions, tracked?: boolean): Pager | undefined;
+  attach(memory: GuestMemory, paging?: PagingOptions, tracked = true): Pager | undefined {
     assert(this.#attachment === undefined, 'the store is attached already');
     const kernels = instantiateKernels(memory.memory);
     const { map, slots, tree } = this.#image;
     if (paging === undefined) {
       const transfer = new PageTransfer(memory, kernels, this.#file, map, slots);
-      this.#attachment = { memory, tracker: new SoftwareTracker(memory, kernels), transfer, pager: undefined };
+      const tracker = tracked ? new SoftwareTracker(memory, kernels) : new WholeImage();
+      this.#attachment = { memory, tracker, transfer, pager: undefined };
       return undefined;
     }
     assert(!this.#readOnly, 'the store was opened for reading');
@@ -204,6 +219,7 @@ export class Store {
         const { working, shadow } = this.slotCounts();
         assert(working + shadow <= 2 * map.pageCount, '(4) more than twice the image is in use');
       },
+      protects: paging.protects ?? false,
     });
     memory.attachPager(pager, paging.frameCount);
     this.#attachment = { memory, tracker: pager, transfer: pager.transfer, pager };
@@ -248,25 +264,67 @@ export class Store {
    * @throws StorageError: nothing was committed, the last checkpoint stands, and so will every later call.
    */
   commit(request: CheckpointRequest): CheckpointStats {
+    return this.#attempt((generation) => {
+      const startMs = performance.now();
+      const frozen = this.#freeze(request, generation, undefined);
+      const syncStartMs = performance.now();
+      this.#file.sync();
+      const syncMs = performance.now() - syncStartMs;
+      this.#committed(frozen);
+      const commitMs = performance.now() - startMs;
+      return { ...frozen.stats, pauseMs: commitMs, commitMs, syncMs };
+    });
+  }
+
+  /**
+   * Takes a checkpoint of the stopped guest, and leaves the writing of its pages to the returned save, while the guest runs and
+   * the pager tells of what it is about to change. Nothing is durable, and no slot may change hands, until its `finish`.
+   * @throws StorageError, as `commit`.
+   */
+  begin(request: CheckpointRequest, copies: SharedArrayBuffer): StartedSave {
+    return this.#attempt((generation) => {
+      const { memory, pager } = this.#attached();
+      assert(pager !== undefined, 'pages are saved beside a guest only where a pager knows its writes');
+      const startMs = preciseNowMs();
+      const targets = new SharedArrayBuffer(4 * Math.max(1, pager.residentCount));
+      const frozen = this.#freeze(request, generation, new Uint32Array(targets));
+      const pending = PendingPages.ofCount(frozen.stats.pagesWritten, copies);
+      pending.pages.set(pager.pages.subarray(0, pending.count));
+      const pauseMs = preciseNowMs() - startMs;
+      return {
+        source: { memory: memory.memory, pending, paging: undefined },
+        work: { kind: 'slots', targets },
+        target: this.#file,
+        finish: ({ endMs, syncMs }) => {
+          this.#committed(frozen);
+          return { ...frozen.stats, forked: true, pauseMs, commitMs: endMs - startMs, syncMs };
+        },
+        fail: (error) => this.#fail(error, generation),
+      };
+    });
+  }
+
+  #attempt<T>(work: (generation: number) => T): T {
     assert(!this.#readOnly, 'the store was opened for reading');
     this.#failure ??= this.#attachment?.pager?.failure;
-    if (this.#failure !== undefined) {
-      throw new StorageError(
-        `no checkpoint can be taken after a failed write to ${this.#file.path}; run the job again from its last one`,
-        { path: this.#file.path },
-        this.#failure,
-      );
-    }
+    if (this.#failure !== undefined) throw afterFailure(this.#file.path, this.#failure);
     const generation = this.#nextGeneration();
-    const pager = this.#attachment?.pager;
     try {
-      return this.#commit(request, generation);
+      return work(generation);
     } catch (error) {
-      this.#failure = error;
-      pager?.fail(error);
-      this.#withdraw(generation);
+      this.#fail(error, generation);
       throw error;
     }
+  }
+
+  #fail(error: unknown, generation: number): void {
+    this.#failure = error;
+    this.#attachment?.pager?.fail(error);
+    this.#withdraw(generation);
+  }
+
+  get pagingFile(): DeviceFile {
+    return this.#file;
   }
 
   slotCounts(): SlotCounts {
@@ -309,8 +367,11 @@ export class Store {
     return this.#attachment;
   }
 
-  #commit(request: CheckpointRequest, generation: number): CheckpointStats {
-    const startMs = performance.now();
+  /**
+   * Everything of a commit up to its barrier. With `targets` the pages are not written: they are at the front of the tracker's
+   * list then, and their slots there.
+   */
+  #freeze(request: CheckpointRequest, generation: number, targets: Uint32Array | undefined): Frozen {
     const { memory, tracker, transfer, pager } = this.#attached();
     const { map, tree, slots } = this.#image;
     const { pageCount } = memory;
@@ -323,7 +384,13 @@ export class Store {
     const dirty = takesAll ? allPages(pageCount) : tracker.pages;
     const dirtyPages = pager?.changedCount ?? dirtyCount;
 
-    const { pagesWritten, zeroPages } = transfer.pageOut(dirty, dirtyCount, generation, softLimit);
+    // Before the list is changed. Until the barrier nothing runs that could write, or the pager tells of it.
+    tracker.rearm(pageCount, dirty, dirtyCount);
+    const pagesWrittenContinuous = pager?.takeContinuousCount() ?? 0;
+    const { pagesWritten, zeroPages } =
+      targets === undefined
+        ? transfer.pageOut(dirty, dirtyCount, generation, softLimit)
+        : placed(transfer.placeForLater(dirty, dirtyCount, targets, generation, softLimit), dirtyCount);
     const mapBytes = tree.write(this.#file, generation, softLimit);
     const stateRun = this.#writeState(request.state);
     const fields = encodeRecord(
@@ -352,20 +419,8 @@ export class Store {
     const recordBytes = Math.ceil(fields.recordBytes / RECORD_UNIT_BYTES) * RECORD_UNIT_BYTES;
     this.#bench.record.fill(0, fields.recordBytes, recordBytes);
     this.#file.write(this.#bench.record.subarray(0, recordBytes), recordAreaOffset(generation));
-    const syncStartMs = performance.now();
-    this.#file.sync();
-    const syncMs = performance.now() - syncStartMs;
-
-    map.commit(generation);
-    tree.committed();
-    this.#replaceState(stateRun);
-    this.#latestFields = fields;
-    this.#latest = checkpointOf(fields, request.state);
-    const pagesWrittenContinuous = pager?.continuousCount ?? 0;
-    tracker.rearm(pageCount, dirty, dirtyCount);
-    const commitMs = performance.now() - startMs;
     const stateSlotBytes = stateRun === undefined ? 0 : request.state.length;
-    return {
+    const stats = {
       generation,
       trigger: request.trigger,
       dirtyPages,
@@ -376,10 +431,20 @@ export class Store {
       pagesRead: 0,
       zeroPages,
       bytesWritten: pagesWritten * SLOT_BYTES + mapBytes + stateSlotBytes + recordBytes,
-      pauseMs: commitMs,
-      commitMs,
-      syncMs,
+      forked: false,
+      copyFaults: 0,
     };
+    return { fields, state: request.state, stateRun, stats };
+  }
+
+  /** The barrier has returned. */
+  #committed({ fields, state, stateRun }: Frozen): void {
+    const { map, tree } = this.#image;
+    map.commit(fields.generation);
+    tree.committed();
+    this.#replaceState(stateRun);
+    this.#latestFields = fields;
+    this.#latest = checkpointOf(fields, state);
   }
 
   /** Writes a state that is too long for the record to a run of slots; undefined: it goes into the record. */
@@ -416,10 +481,16 @@ function softSlotLimit(pageCount: number): number {
   return FIRST_FREE_SLOT + 2 * pageCount + (pageCount >>> 3) + 1024;
 }
 
-function allPages(pageCount: number): Uint32Array {
-  const pages = new Uint32Array(pageCount);
-  for (let page = 0; page < pageCount; page++) pages[page] = page;
-  return pages;
+function placed(pagesWritten: number, count: number): PageOutCounts {
+  return { pagesWritten, zeroPages: count - pagesWritten };
+}
+
+export function afterFailure(path: string, cause: unknown): StorageError {
+  return new StorageError(
+    `no checkpoint can be taken after a failed write to ${path}; run the job again from its last one`,
+    { path },
+    cause,
+  );
 }
 
 function checkpointOf(fields: RecordFields, state: Uint8Array): Checkpoint {

@@ -1,4 +1,5 @@
 /** A job report as people read it: a label and its value a line, then the stack and the open files. */
+import type { SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { JsonValue } from '../format/job-format.ts';
 import type { PagingFigures } from '../machine/machine-state.ts';
 import type { JobReport, ReportedCheckpoint, ReportedFrame } from './job-report.ts';
@@ -21,16 +22,18 @@ export function printJobReport(report: JobReport): string {
   ];
   if (report.rejectedCheckpoint !== undefined) lines.push(line('left aside', report.rejectedCheckpoint));
   lines.push(...(checkpoint === undefined ? [line('checkpoint', 'none yet')] : checkpointLines(checkpoint)));
-  const { total, working, shadow, map, delta, state, reserved, free } = slots;
-  lines.push(
-    line(
-      'slots',
-      `${total} of 4096 bytes: ${working} working, ${shadow} shadow, ${map + delta} map, ${state} state, ` +
-        `${reserved} reserved, ${free} free`,
-    ),
-  );
+  lines.push(line('policy', report.policy));
+  if (slots !== undefined) lines.push(slotLine(slots));
   if (checkpoint !== undefined) lines.push(...stackLines(checkpoint.stack), ...fileLines(checkpoint));
   return `${lines.join('\n')}\n`;
+}
+
+function slotLine({ total, working, shadow, map, delta, state, reserved, free }: SlotCounts): string {
+  return line(
+    'slots',
+    `${total} of 4096 bytes: ${working} working, ${shadow} shadow, ${map + delta} map, ${state} state, ` +
+      `${reserved} reserved, ${free} free`,
+  );
 }
 
 function line(label: string, value: string): string {

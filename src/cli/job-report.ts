@@ -1,6 +1,8 @@
 /** What a job directory holds, read without a lock, while the job runs as well. */
 import { dirname, join, resolve } from 'node:path';
-import { type Checkpoint, type SlotCounts, Store } from '../checkpoint/store.ts';
+import type { Checkpoint, SlotCounts } from '../checkpoint/checkpoint.ts';
+import type { CheckpointStore, PolicyName } from '../checkpoint/checkpoint-store.ts';
+import { openStore } from '../checkpoint/policies.ts';
 import { FileDevice, kindOfPath } from '../device/file-device.ts';
 import { type LockOwner, lockOwner } from '../device/job-lock.ts';
 import { CorruptionError, UsageError } from '../error/errors.ts';
@@ -67,7 +69,10 @@ export interface JobReport {
   readonly owner: LockOwner | undefined;
   /** Why a checkpoint that was begun does not count; undefined when there is none such. */
   readonly rejectedCheckpoint: string | undefined;
-  readonly slots: SlotCounts;
+  /** How its pages are saved. */
+  readonly policy: PolicyName;
+  /** Undefined where its checkpoints are files of their own. */
+  readonly slots: SlotCounts | undefined;
   /** The newest committed checkpoint; undefined before the first. */
   readonly checkpoint: ReportedCheckpoint | undefined;
 }
@@ -80,7 +85,7 @@ export function readJobReport(directory: string): JobReport {
   const job = resolve(directory);
   for (let readCount = 1; ; readCount++) {
     try {
-      return withStore(job, (store) => reportOf(job, store));
+      return withStore(job, (store, policy) => reportOf(job, store, policy));
     } catch (error) {
       if (!(error instanceof CorruptionError) || readCount === READS_MAX || lockOwner(job) === undefined) throw error;
     }
@@ -95,19 +100,19 @@ export function readIdentity(directory: string): { readonly program: string; rea
   }));
 }
 
-function withStore<T>(job: string, use: (store: Store) => T): T {
+function withStore<T>(job: string, use: (store: CheckpointStore, policy: PolicyName) => T): T {
   const kind = kindOfPath(job);
   if (kind === 'absent') throw new UsageError('job-not-found', `there is no job directory ${job}`, { path: job });
   if (kind === 'other') throw new UsageError('job-not-a-job', `${job} is not a directory`, { path: job });
-  const store = Store.open(new FileDevice(job), { readOnly: true });
+  const { store, policy } = openStore(new FileDevice(job), undefined, { readOnly: true });
   try {
-    return use(store);
+    return use(store, policy);
   } finally {
     store.close();
   }
 }
 
-function reportOf(job: string, store: Store): JobReport {
+function reportOf(job: string, store: CheckpointStore, policy: PolicyName): JobReport {
   const { identity, latest } = store;
   const program = store.readProgram();
   const part = (name: string): JsonValue => identity[name] ?? null;
@@ -125,6 +130,7 @@ function reportOf(job: string, store: Store): JobReport {
     outputMode: part('outputMode'),
     owner: lockOwner(job),
     rejectedCheckpoint: store.rejectedCheckpoint,
+    policy,
     slots: store.slotCounts(),
     checkpoint: latest === undefined ? undefined : checkpointOf(latest, decodeModule(program), identity),
   };

@@ -89,9 +89,12 @@ async function run(path: string, args: readonly string[], flags: Flags): Promise
  * Refuses options that cannot work before anything is made.
  * @throws UsageError `bad-argument`.
  */
-function checkPaths({ job, fresh, dir, stdin, stdout, stderr, stats }: Flags): void {
+function checkPaths({ job, fresh, policy, fork, dir, stdin, stdout, stderr, stats }: Flags): void {
   if (fresh && job === undefined) {
     throw new UsageError('bad-argument', '--fresh gives up the checkpoints of a job: name it with --job');
+  }
+  if (job === undefined && (fork === true || (policy !== undefined && policy !== 'none'))) {
+    throw new UsageError('bad-argument', '--policy and --fork are about the checkpoints of a job: name it with --job');
   }
   for (const { host } of dir) checkPath('--dir', host, 'directory');
   if (stdin !== undefined) checkPath('--stdin', stdin, 'file');

@@ -1,13 +1,15 @@
 /** The file of `--stats`: what a run did and cost, as JSON. `docs/stats.md` says what each field means. */
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
-import type { CheckpointStats, SlotCounts } from '../checkpoint/store.ts';
+import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
+import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { StorageError } from '../error/errors.ts';
 import type { RunFigures } from '../machine/machine.ts';
 
 export interface RunStats {
   readonly program: string;
   readonly arguments: readonly string[];
-  readonly policy: 'continuous';
+  readonly policy: PolicyName;
+  readonly fork: boolean;
   readonly tracker: 'software';
   readonly end: 'exited' | 'stopped' | 'trapped' | 'failed';
   readonly exitCode: number;
@@ -17,7 +19,15 @@ export interface RunStats {
   readonly hops: number;
   readonly pages: number;
   readonly frames: number;
-  readonly faults: { readonly soft: number; readonly hard: number; readonly protection: number };
+  readonly faults: {
+    readonly soft: number;
+    readonly hard: number;
+    readonly protection: number;
+    readonly copy: number;
+    /** Mean microseconds. */
+    readonly protectionUs: number;
+    readonly copyUs: number;
+  };
   readonly pageOuts: number;
   readonly pageIns: number;
   readonly paging?: NonNullable<RunFigures['paging']>;
@@ -31,16 +41,20 @@ export interface RunRecord {
   readonly arguments: readonly string[];
   readonly end: RunStats['end'];
   readonly figures: RunFigures;
+  /** Whether checkpoints were saved beside the program. */
+  readonly fork: boolean;
   readonly exitCode: number;
   readonly checkpoints: readonly CheckpointStats[];
 }
 
-export function runStats({ program, arguments: args, end, figures, exitCode, checkpoints }: RunRecord): RunStats {
-  const { runMs, guestMs, resumedFrom, hops, pages, paging, slots } = figures;
+export function runStats(record: RunRecord): RunStats {
+  const { program, arguments: args, end, figures, fork, exitCode, checkpoints } = record;
+  const { runMs, guestMs, resumedFrom, hops, pages, paging, slots, copyFaults, copyMs } = figures;
   return {
     program,
     arguments: args,
-    policy: 'continuous',
+    policy: figures.policy ?? 'none',
+    fork,
     tracker: 'software',
     end,
     exitCode,
@@ -51,7 +65,14 @@ export function runStats({ program, arguments: args, end, figures, exitCode, che
     pages,
     // Unless memory is paged, all pages are resident and the tracker marks them without a fault.
     frames: paging?.frames ?? pages,
-    faults: { soft: paging?.softFaults ?? 0, hard: paging?.hardFaults ?? 0, protection: 0 },
+    faults: {
+      soft: paging?.softFaults ?? 0,
+      hard: paging?.hardFaults ?? 0,
+      protection: paging?.protectionFaults ?? 0,
+      copy: copyFaults,
+      protectionUs: paging?.protectionUs ?? 0,
+      copyUs: copyFaults === 0 ? 0 : (1000 * copyMs) / copyFaults,
+    },
     pageOuts: paging?.pageOuts ?? 0,
     pageIns: paging?.pageIns ?? 0,
     ...(paging === undefined ? {} : { paging }),

@@ -1,6 +1,7 @@
 /** What `run` and `resume` share: options of a run, and seeing a machine through from its start to an exit code. */
 import { type Command, Option } from 'commander';
-import type { CheckpointStats } from '../checkpoint/store.ts';
+import type { CheckpointStats } from '../checkpoint/checkpoint.ts';
+import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { ContinuoError, GuestTrapError } from '../error/errors.ts';
 import type { Machine, MachineEnd, ResumeOptions, RunFigures } from '../machine/machine.ts';
 import { exitCodeOfError, say } from './messages.ts';
@@ -15,6 +16,8 @@ export interface RunFlags {
   /** Frames. */
   readonly memory?: number;
   readonly replacement?: NonNullable<ResumeOptions['replacement']>;
+  readonly policy?: PolicyName;
+  readonly fork?: boolean;
   readonly stats?: string;
   readonly checkpointExitCode: number;
   readonly verbose?: boolean;
@@ -50,6 +53,13 @@ export function addRunOptions(command: Command): Command {
         'second-chance',
       ]),
     )
+    .addOption(
+      new Option(
+        '--policy <name>',
+        'how pages are saved: into the paging file, written pages or all pages into a file, or only at start and end',
+      ).choices(['continuous', 'incremental', 'sequential', 'none']),
+    )
+    .option('--fork', 'let the program run on while a checkpoint is saved')
     .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
     .addOption(
       new Option('--checkpoint-exit-code <code>', 'exit code after a checkpoint for SIGTERM or SIGINT')
@@ -61,11 +71,13 @@ export function addRunOptions(command: Command): Command {
 }
 
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
-export function resumeOptionsOf({ every, memory, replacement }: RunFlags): ResumeOptions {
+export function resumeOptionsOf({ every, memory, replacement, policy, fork }: RunFlags): ResumeOptions {
   return {
     ...(every === undefined ? {} : { everySafepoints: every }),
     ...(memory === undefined ? {} : { frameCount: memory }),
     ...(replacement === undefined ? {} : { replacement }),
+    ...(policy === undefined ? {} : { policy }),
+    ...(fork === undefined ? {} : { fork }),
   };
 }
 
@@ -104,7 +116,10 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
   machine.on('failed', (figures) => (figuresOfFailure = figures));
   const writeStats = async (end: RunRecord['end'], figures: RunFigures, exitCode: number): Promise<void> => {
     if (flags.stats === undefined) return;
-    writeStatsFile(flags.stats, runStats({ ...(await run.describe()), end, figures, exitCode, checkpoints }));
+    writeStatsFile(
+      flags.stats,
+      runStats({ ...(await run.describe()), end, figures, fork: flags.fork ?? false, exitCode, checkpoints }),
+    );
   };
   let end: MachineEnd;
   try {

@@ -17,6 +17,8 @@ export type OpenMode = 'read' | 'write' | 'create';
 /** An open file of a job directory. All calls are synchronous; failures are StorageErrors that name the path. */
 export interface DeviceFile {
   readonly path: string;
+  /** The system's number of the open file, by which another thread of the process can use it; undefined where there is none. */
+  readonly descriptor?: number;
   /** Fills `view` from `positionBytes` on; returns the bytes read, fewer than asked for only at the file's end. */
   readInto(view: Uint8Array, positionBytes: number): number;
   /** Writes the whole view, which may lie in shared memory. */

@@ -36,12 +36,16 @@ const OPEN_FLAGS: Readonly<Record<OpenMode, string>> = { read: 'r', write: 'r+',
 
 class RealFile implements DeviceFile {
   readonly path: string;
-  readonly #descriptor: number;
+  readonly descriptor: number;
 
-  constructor(path: string, mode: OpenMode) {
+  constructor(path: string, descriptor: number) {
     this.path = path;
+    this.descriptor = descriptor;
+  }
+
+  static open(path: string, mode: OpenMode): RealFile {
     try {
-      this.#descriptor = fs.openSync(path, OPEN_FLAGS[mode]);
+      return new RealFile(path, fs.openSync(path, OPEN_FLAGS[mode]));
     } catch (error) {
       throw storageError('open', path, error);
     }
@@ -52,7 +56,7 @@ class RealFile implements DeviceFile {
     try {
       while (doneBytes < view.length) {
         const readBytes = fs.readSync(
-          this.#descriptor,
+          this.descriptor,
           view,
           doneBytes,
           view.length - doneBytes,
@@ -73,7 +77,7 @@ class RealFile implements DeviceFile {
       // A write may be cut short, by a signal or by the last free byte of the disk; the next call tells which.
       while (doneBytes < view.length) {
         const writtenBytes = fs.writeSync(
-          this.#descriptor,
+          this.descriptor,
           view,
           doneBytes,
           view.length - doneBytes,
@@ -93,7 +97,7 @@ class RealFile implements DeviceFile {
    */
   sync(): void {
     try {
-      fs.fdatasyncSync(this.#descriptor);
+      fs.fdatasyncSync(this.descriptor);
     } catch (error) {
       throw storageError('sync', this.path, error);
     }
@@ -101,7 +105,7 @@ class RealFile implements DeviceFile {
 
   sizeBytes(): number {
     try {
-      return fs.fstatSync(this.#descriptor).size;
+      return fs.fstatSync(this.descriptor).size;
     } catch (error) {
       throw storageError('read the size of', this.path, error);
     }
@@ -109,7 +113,7 @@ class RealFile implements DeviceFile {
 
   truncate(sizeBytes: number): void {
     try {
-      fs.ftruncateSync(this.#descriptor, sizeBytes);
+      fs.ftruncateSync(this.descriptor, sizeBytes);
     } catch (error) {
       throw storageError('set the size of', this.path, error);
     }
@@ -117,11 +121,16 @@ class RealFile implements DeviceFile {
 
   close(): void {
     try {
-      fs.closeSync(this.#descriptor);
+      fs.closeSync(this.descriptor);
     } catch (error) {
       throw storageError('close', this.path, error);
     }
   }
+}
+
+/** A file that another thread of this process has opened and will close. */
+export function fileOfDescriptor(path: string, descriptor: number): DeviceFile {
+  return new RealFile(path, descriptor);
 }
 
 /** A job directory on a disk of this machine. */
@@ -141,7 +150,7 @@ export class FileDevice implements Device {
   }
 
   openFile(name: string, mode: OpenMode): DeviceFile {
-    return new RealFile(join(this.path, name), mode);
+    return RealFile.open(join(this.path, name), mode);
   }
 
   rename(from: string, to: string): void {

@@ -17,6 +17,7 @@ export type UsageErrorCode =
   | 'job-exposed'
   | 'job-newer-format'
   | 'job-not-a-job'
+  | 'job-other-policy'
   | 'guest-file-changed'
   | 'instance-busy'
   | 'memory-at-offset';

@@ -1,4 +1,5 @@
 /** The text of `docs/formats.md`, from the same tables that encode and decode the files; a test compares the two. */
+import { CHECKPOINT_HEADER_BYTES, checkpointEntryTable, checkpointFileTable } from './checkpoint-file-format.ts';
 import type { FieldRow } from './field-table.ts';
 import { jobTable } from './job-format.ts';
 import {
@@ -34,6 +35,7 @@ a file that fails is reported with path, byte, expected and found value.
 | \`program.wasm\` | the original program, byte for byte | once, before \`job\` |
 | \`paging\` | pages of the guest, page map, commit records | at every checkpoint |
 | \`job\` | identity of the job; it is there exactly when the job is whole | once, last, by a rename from \`job.new\` |
+| \`checkpoint-…\` | one checkpoint of the policies \`sequential\` and \`incremental\`; the ten digits are its generation | at each of their checkpoints |
 | \`lock-…\` | a process's claim to the job: who it is, in JSON | while a process uses the job |
 | \`undo…\` | what is needed to undo the guest's effects on files since the last checkpoint | while the guest runs |
 
@@ -88,6 +90,26 @@ ${fieldsOf(deltaPageTable.rows())}
 ### Delta entry
 
 ${fieldsOf(deltaEntryTable.rows())}
+
+## \`checkpoint-…\`
+
+| byte | what |
+| --- | --- |
+| 0 | header |
+| ${CHECKPOINT_HEADER_BYTES} | \`pagesWritten\` pages of 4096 bytes, none of them all zeros |
+| behind them | the list: \`entryCount\` entries, ascending by page |
+| behind it | the machine state |
+
+A file with \`baseGeneration\` 0 is full: pages that its list does not name hold zeros. Any other adds to the file of that
+generation, and the newest entry of a page holds. The newest file whose checksums all hold is the job's checkpoint.
+
+### Header
+
+${fieldsOf(checkpointFileTable.rows())}
+
+### Entry of the list
+
+${fieldsOf(checkpointEntryTable.rows())}
 `;
 }
 

@@ -7,6 +7,8 @@ import { RECORD_AREA_BYTES } from './paging-format.ts';
 export const STAGED_PAGES_MAX = 256;
 
 const RESULTS = 0;
+/** Where the kernel that examines pages finds their indices: 0, 1, 2 … */
+const INDICES = 32768;
 const STAGING = WASM_PAGE_BYTES;
 const RECORD = STAGING + STAGED_PAGES_MAX * PAGE_BYTES;
 const SPARE = RECORD + RECORD_AREA_BYTES;
@@ -38,11 +40,22 @@ export class Workbench {
   /** Room for one record area. */
   readonly record = new Uint8Array(this.#memory.buffer, RECORD, RECORD_AREA_BYTES);
   readonly #results = new Uint32Array(this.#memory.buffer, RESULTS, 2 * STAGED_PAGES_MAX);
+  readonly #examined = new Uint32Array(this.#memory.buffer, RESULTS, 4 * STAGED_PAGES_MAX);
+
+  private constructor() {
+    new Uint32Array(this.#memory.buffer, INDICES, STAGED_PAGES_MAX).forEach((_, i, indices) => (indices[i] = i));
+  }
 
   /** Checksums of the first `count` staged pages, each as its low and its high 32 bits; valid until the next call. */
   checksumStaged(count: number): Uint32Array {
     this.#kernels.checksumRun(STAGING, count, RESULTS);
     return this.#results;
+  }
+
+  /** Four words for each of the first `count` staged pages: checksum low and high, whether it is all zeros, unused; valid until the next call. */
+  examineStaged(count: number): Uint32Array {
+    this.#kernels.examinePages(INDICES, count, STAGING, RESULTS);
+    return this.#examined;
   }
 
   /** Checksum of the first bytes of one staged page. */

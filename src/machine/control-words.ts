@@ -12,6 +12,8 @@ export const Request = {
   hop: 4,
   /** Write dirty pages ahead of the next checkpoint. */
   writeAhead: 8,
+  /** A checkpoint that was saved beside the guest is done. */
+  saved: 16,
 } as const;
 
 const REQUESTS = 0;

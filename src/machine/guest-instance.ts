@@ -163,6 +163,11 @@ export class GuestInstance {
     this.#words[controlRegion.safepointCountdown >> 2] = count;
   }
 
+  /** Safepoints left to pass; negative once a counting module has captured itself. */
+  get safepointsLeft(): number {
+    return this.#words[controlRegion.safepointCountdown >> 2];
+  }
+
   /** For a host function that was interrupted: the guest unwinds when it returns. */
   beginUnwinding(): void {
     this.#words[controlRegion.unwindingWord >> 2] = 1;

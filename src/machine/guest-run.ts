@@ -1,15 +1,21 @@
 import { readJob } from '../checkpoint/job-directory.ts';
-import { type CheckpointStats, Store } from '../checkpoint/store.ts';
+import type { CheckpointStats } from '../checkpoint/checkpoint.ts';
+import type { CheckpointStore, PolicyName } from '../checkpoint/checkpoint-store.ts';
+import { createStore, openStore } from '../checkpoint/policies.ts';
+import { ScratchStore } from '../checkpoint/scratch-store.ts';
+import { type PagingOptions, Store } from '../checkpoint/store.ts';
 import { FileDevice } from '../device/file-device.ts';
 import { ContinuoError, GuestTrapError, UsageError, assert } from '../error/errors.ts';
 import { type JobIdentity, programDigest } from '../format/job-format.ts';
 import { Workbench } from '../format/workbench.ts';
+import { MAPPED_PAGES_MAX } from '../format/paging-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
 import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
 import { removeAsidesOfAbandonedJob } from '../wasi/abandoned-job.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
+import { ForkedSaves } from './forked-saves.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
 import { FunctionNames, guestStackOf } from './guest-stack.ts';
@@ -25,6 +31,8 @@ import {
 } from './machine-state.ts';
 import { createRelease } from '../memory/memory-release.ts';
 import type { Pager } from '../pager/pager.ts';
+import type { PagingStats } from '../pager/paging-stats.ts';
+import { type AccessTracking, checksAccesses } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, prepareProgram } from './program.ts';
 import type {
   GuestFigures,
@@ -32,14 +40,17 @@ import type {
   GuestThreadData,
   JobDescription,
   OutputDescription,
-  PagingRequest,
   RunEnd,
 } from './protocol.ts';
-import { ScratchStore } from './scratch-store.ts';
 import { captureState, restoreState } from './state-capture.ts';
+import { keepsCheckpoints, trackingFor } from './tracking-choice.ts';
 
 /** V8's words for the end of the stack, which a guest reaches by recursion too deep. */
 const STACK_OVERFLOW = 'Maximum call stack size exceeded';
+
+/** The countdown of safepoints is a signed 32-bit number. */
+const SAFEPOINTS_MAX = 0x7fff_ffff;
+const UNFINISHED = { finished: false, exitCode: 0 };
 
 /** Pages written ahead at a time: 2 MB, about a millisecond. */
 const WRITE_AHEAD_PAGES_MAX = 512;
@@ -57,7 +68,13 @@ export class GuestRun {
   readonly #control: ControlWords;
   readonly #post: (message: GuestMessage) => void;
   /** The job's; undefined when nothing is kept. */
-  #store: Store | undefined;
+  #store: CheckpointStore | undefined;
+  /** Undefined when nothing is kept. */
+  #policy: PolicyName | undefined;
+  /** Where checkpoints are saved beside the guest. */
+  #forks: ForkedSaves | undefined;
+  /** A checkpoint was asked for while the one before was being saved. */
+  #checkpointWaits = false;
   /** Of a run that keeps nothing and has a budget of memory. */
   #scratch: ScratchStore | undefined;
   #pager: Pager | undefined;
@@ -88,6 +105,7 @@ export class GuestRun {
       throw error;
     } finally {
       this.#wasi?.close();
+      this.#forks?.close();
       this.#store?.close();
       this.#scratch?.close();
     }
@@ -138,7 +156,7 @@ export class GuestRun {
         const { identity } = readJob(device, Workbench.ofThread());
         refuseForeignJob(jobDirectory, identity, identityOf(wanted, programDigest(programBytes)));
       }
-      this.#store = Store.open(device);
+      ({ store: this.#store, policy: this.#policy } = openStore(device, this.#data.policy));
       if (this.#store.rejectedCheckpoint !== undefined) {
         this.#post({
           kind: 'notice',
@@ -155,20 +173,21 @@ export class GuestRun {
     }
     // A program that cannot run must not leave a job behind.
     const identity: JobIdentity = identityOf(wanted, programDigest(programBytes));
+    this.#policy = this.#data.policy ?? 'continuous';
     this.#program = this.#prepareProgram(programBytes);
     checkImports(this.#program.rewritten.module);
     if (exists) {
       this.#removeAsides(device);
       Store.discard(device);
     }
-    this.#store = Store.create(device, identity, programBytes);
+    this.#store = createStore(device, identity, programBytes, this.#policy);
     return { description: wanted, programBytes };
   }
 
   /** A job that is given up leaves nothing of its own among the guest's files, as far as it can still be read. */
   #removeAsides(device: FileDevice): void {
     try {
-      const old = Store.open(device, { readOnly: true });
+      const { store: old } = openStore(device, undefined, { readOnly: true });
       try {
         if (old.latest === undefined) return;
         const config = describeJob(old.identity, this.#data.description);
@@ -189,9 +208,12 @@ export class GuestRun {
   }
 
   #prepareProgram(bytes: Uint8Array): Program {
-    const { paging, everySafepoints } = this.#data;
-    const tracking = paging === undefined ? 'software' : 'paged';
-    return prepareProgram(bytes, { tracking, counting: everySafepoints !== undefined });
+    return prepareProgram(bytes, { tracking: this.#tracking, counting: this.#data.everySafepoints !== undefined });
+  }
+
+  get #tracking(): AccessTracking {
+    const { paging, fork } = this.#data;
+    return trackingFor({ policy: this.#policy, forks: fork, paged: paging !== undefined });
   }
 
   #restoredState(): MachineState | undefined {
@@ -214,13 +236,13 @@ export class GuestRun {
     const imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
     try {
       this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
-      if (this.#data.paging !== undefined) this.#attachPager(this.#data.paging, description, programBytes);
+      this.#countSafepoints();
+      this.#attachStore(description, programBytes);
       if (restored === undefined) this.#instance.initialiseMemory();
     } catch (error) {
       // Segments that do not fit are traps of the program.
       throw this.#explain(error);
     }
-    if (this.#data.paging === undefined) this.#store?.attach(memory);
     if (restored === undefined) return;
     this.#store!.loadPages();
     restoreState(this.#instance, restored);
@@ -228,25 +250,37 @@ export class GuestRun {
     this.#guestMs = restored.phase.guestMs;
   }
 
-  /** From here on the guest's pages come when they are touched, out of the paging file or as zeros. */
-  #attachPager({ frameCount, replacement }: PagingRequest, description: JobDescription, program: Uint8Array): void {
-    if (this.#store === undefined) {
+  /** From here on a paged guest's pages come when they are touched, out of the paging file or as zeros. */
+  #attachStore(description: JobDescription, program: Uint8Array): void {
+    const { guestMemory } = this.#instance;
+    const options = this.#pagingOptions();
+    if (this.#store === undefined && options !== undefined) {
       this.#scratch = new ScratchStore(identityOf(description, programDigest(program)), program);
     }
-    const { guestMemory } = this.#instance;
-    const release = createRelease(guestMemory);
+    const store = this.#store ?? this.#scratch?.store;
+    const pager = store?.attach(guestMemory, options, this.#tracking === 'software');
+    this.#pager = pager;
+    if (pager === undefined) return;
+    this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
+    if (this.#store === undefined || !this.#data.fork || !keepsCheckpoints(this.#policy)) return;
+    const { buffer } = this.#control;
+    this.#forks = new ForkedSaves(this.#store, pager, guestMemory, buffer, (stats) => this.#noteCheckpoint(stats));
+  }
+
+  /** Where all pages are resident, a pager may still be needed, to be told of first writes. */
+  #pagingOptions(): PagingOptions | undefined {
+    const { paging } = this.#data;
+    const protects = this.#policy === 'incremental';
+    if (paging === undefined) {
+      return checksAccesses(this.#tracking) ? { frameCount: MAPPED_PAGES_MAX, protects } : undefined;
+    }
+    const { frameCount, replacement } = paging;
+    const release = createRelease(this.#instance.guestMemory);
     if (release.reason !== '') {
       const text = `pages that leave memory keep their place in it, since ${release.reason}: the budget bounds only what is paged`;
       this.#post({ kind: 'notice', text });
     }
-    const store = this.#store ?? this.#scratch!.store;
-    const pager = store.attach(guestMemory, {
-      frameCount,
-      release,
-      ...(replacement === undefined ? {} : { replacement }),
-    });
-    this.#pager = pager;
-    this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
+    return { frameCount, release, protects, ...(replacement === undefined ? {} : { replacement }) };
   }
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
@@ -321,7 +355,6 @@ export class GuestRun {
   }
 
   #timed(run: () => RunOutcome): RunOutcome {
-    if (this.#data.everySafepoints !== undefined) this.#instance.captureAfterSafepoints(this.#data.everySafepoints);
     const startMs = performance.now();
     try {
       return run();
@@ -335,30 +368,70 @@ export class GuestRun {
   /** Does what was asked for; returns the generation when the run is to stop there. */
   #handleCapture(): number | undefined {
     const requests = this.#control.takeRequests();
-    const counted = this.#data.everySafepoints !== undefined && requests === 0;
-    if (this.#store !== undefined && (counted || requests & (Request.checkpoint | Request.stop))) {
-      const trigger = counted ? 'safepoints' : requests & Request.stop ? 'stop' : 'request';
-      const { generation } = this.#commit(trigger, { finished: false, exitCode: 0 });
-      return requests & Request.stop || this.#outputIsLeft ? generation : undefined;
+    this.#forks?.finishIfDone();
+    // A capture for another reason does not start the count anew.
+    const counted = this.#instance.safepointsLeft < 0;
+    if (counted) this.#countSafepoints();
+    if (requests & Request.stop) return this.#stop();
+    const asked = counted || this.#checkpointWaits || (requests & Request.checkpoint) !== 0;
+    if (asked && this.#store !== undefined && keepsCheckpoints(this.#policy)) {
+      return this.#checkpoint(counted ? 'safepoints' : 'request');
     }
-    if (requests & Request.stop) return 0;
-    if (requests & Request.writeAhead) this.#pager?.writeAhead(WRITE_AHEAD_PAGES_MAX);
+    if (requests & Request.writeAhead && this.#forks?.isSaving !== true) this.#pager?.writeAhead(WRITE_AHEAD_PAGES_MAX);
     if (requests & Request.hop) this.#hops++;
     return undefined;
   }
 
+  #countSafepoints(): void {
+    this.#instance.captureAfterSafepoints(this.#data.everySafepoints ?? SAFEPOINTS_MAX);
+  }
+
+  #stop(): number {
+    if (this.#store === undefined) return 0;
+    if (!keepsCheckpoints(this.#policy)) return this.#store.latest?.generation ?? 0;
+    return this.#commit('stop', UNFINISHED).generation;
+  }
+
+  /** A checkpoint between start and end; returns its generation when the run is to stop there. */
+  #checkpoint(trigger: string): number | undefined {
+    const forks = this.#forks;
+    if (forks === undefined) {
+      const { generation } = this.#commit(trigger, UNFINISHED);
+      return this.#outputIsLeft ? generation : undefined;
+    }
+    // One at a time. A count waits, so that it stays exact; a timer's checkpoint comes when the one before is done.
+    this.#checkpointWaits = forks.isSaving && trigger === 'request';
+    if (this.#checkpointWaits) return undefined;
+    const startMs = performance.now();
+    forks.finish();
+    const state = this.#captureMachine(UNFINISHED);
+    this.#wasi.beforeCommit();
+    forks.begin({ state, trigger }, startMs);
+    return undefined;
+  }
+
+  /** A checkpoint that is durable when this returns. */
   #commit(trigger: string, end: Pick<Phase, 'finished' | 'exitCode'>): CheckpointStats {
     const startMs = performance.now();
-    const paging = this.#pager === undefined ? {} : { paging: this.#pagingFigures(this.#pager) };
-    const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...end, ...paging };
-    const host = encodeHostState(this.#wasi.captureState());
-    const state = encodeMachineState(captureState(this.#instance, phase, host));
+    this.#forks?.finish();
+    const state = this.#captureMachine(end);
     this.#wasi.beforeCommit();
     const stats = this.#store!.commit({ state, trigger });
-    this.#wasi.afterCommit();
     const whole = { ...stats, pauseMs: performance.now() - startMs };
-    this.#post({ kind: 'checkpoint', stats: whole });
+    this.#noteCheckpoint(whole);
     return whole;
+  }
+
+  #captureMachine(end: Pick<Phase, 'finished' | 'exitCode'>): Uint8Array {
+    const paging = this.#pager === undefined ? {} : { paging: this.#pagingFigures(this.#pager) };
+    const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...end, ...paging };
+    return encodeMachineState(captureState(this.#instance, phase, encodeHostState(this.#wasi.captureState())));
+  }
+
+  /** A checkpoint is durable. */
+  #noteCheckpoint(stats: CheckpointStats): void {
+    this.#wasi.afterCommit();
+    this.#post({ kind: 'checkpoint', stats });
   }
 
   #pagingFigures(pager: Pager): PagingFigures {
@@ -391,8 +464,19 @@ export class GuestRun {
       pages: this.#instance === undefined ? 0 : this.#instance.guestMemory.pageCount,
       hops: this.#hops,
       resumedFrom: this.#resumedFrom,
-      paging: this.#pager?.stats(),
+      paging: this.#pagingStats(),
       slots: this.#store?.slotCounts(),
+      policy: this.#policy,
+      copyFaults: this.#forks?.copyFaults ?? 0,
+      copyMs: this.#forks?.copyMs ?? 0,
     };
+  }
+
+  #pagingStats(): PagingStats | undefined {
+    const stats = this.#pager?.stats();
+    if (stats === undefined) return undefined;
+    // A pager that only knows of writes has a frame for every page there could be.
+    const frames = Math.min(stats.frames, Math.max(stats.residentPages, this.#instance.guestMemory.pageCount));
+    return { ...stats, frames: this.#data.paging === undefined ? frames : stats.frames };
   }
 }

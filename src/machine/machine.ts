@@ -2,7 +2,8 @@ import { EventEmitter } from 'node:events';
 import { basename, resolve } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { lockJobDirectory } from '../checkpoint/job-directory.ts';
-import type { CheckpointStats, SlotCounts } from '../checkpoint/store.ts';
+import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
+import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
 import { UsageError } from '../error/errors.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
@@ -63,13 +64,20 @@ export interface MachineOptions {
    * timer. Default true; it rests by itself where it does not pay.
    */
   readonly writeAhead?: boolean;
+  /**
+   * How pages are saved: `continuous` (the default), `incremental`, `sequential` or `none`. A job goes on in the way it had unless it is
+   * named; the first and the last keep checkpoints in one place, the others in another, and only within these can it change.
+   */
+  readonly policy?: PolicyName;
+  /** Whether the guest runs on while a checkpoint is saved. Default false. */
+  readonly fork?: boolean;
   /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
   readonly everySafepoints?: number;
 }
 
 export type ResumeOptions = Pick<
   MachineOptions,
-  'intervalMs' | 'everySafepoints' | 'frameCount' | 'replacement' | 'writeAhead'
+  'intervalMs' | 'everySafepoints' | 'frameCount' | 'replacement' | 'writeAhead' | 'policy' | 'fork'
 >;
 
 export type MachineEnd = RunEnd & RunFigures;
@@ -88,8 +96,13 @@ export interface RunFigures {
   readonly hops: number;
   /** What paging did; undefined where all pages were resident. */
   readonly paging: PagingStats | undefined;
-  /** Slots of the job's paging file at the end; undefined without a job. */
+  /** Slots of the job's paging file at the end; undefined where there is none. */
   readonly slots: SlotCounts | undefined;
+  /** How pages were saved; undefined without a job. */
+  readonly policy: PolicyName | undefined;
+  /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
+  readonly copyFaults: number;
+  readonly copyMs: number;
 }
 
 export interface MachineEvents {
@@ -172,6 +185,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       fresh,
       everySafepoints,
       paging: pagingOf(options),
+      ...policyOf(options),
     };
     return new Machine(data, lock, intervalMs, sinksOf(options), options.writeAhead ?? true);
   }
@@ -183,7 +197,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     const lock = lockJobDirectory(jobDirectory);
     const { everySafepoints } = options;
     const nothing = { description: undefined, programBytes: undefined, fresh: false };
-    const data = { ...nothing, jobDirectory, everySafepoints, paging: pagingOf(options) };
+    const data = { ...nothing, jobDirectory, everySafepoints, paging: pagingOf(options), ...policyOf(options) };
     return new Machine(data, lock, intervalMs, {}, options.writeAhead ?? true);
   }
 
@@ -271,6 +285,10 @@ export const INTERVAL_MS_MAX = 0x7fff_ffff;
 function checkedInterval(intervalMs = 1000): number {
   if (intervalMs >= 0 && intervalMs <= INTERVAL_MS_MAX) return intervalMs;
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
+}
+
+function policyOf({ policy, fork = false }: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork'> {
+  return { policy, fork };
 }
 
 function pagingOf({ frameCount, replacement }: ResumeOptions): PagingRequest | undefined {

@@ -1,4 +1,5 @@
-import type { CheckpointStats, SlotCounts } from '../checkpoint/store.ts';
+import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
+import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
 import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
@@ -40,6 +41,10 @@ export interface GuestThreadData {
   readonly fresh: boolean;
   /** A checkpoint after every so many safepoints; undefined for none. */
   readonly everySafepoints: number | undefined;
+  /** How pages are saved; undefined for the way the job had, or `continuous`. */
+  readonly policy: PolicyName | undefined;
+  /** Whether checkpoints are saved beside the guest. */
+  readonly fork: boolean;
   /** Undefined: all pages are resident. */
   readonly paging: PagingRequest | undefined;
 }
@@ -63,8 +68,13 @@ export interface GuestFigures {
   readonly resumedFrom: number;
   /** Undefined where all pages are resident. */
   readonly paging: PagingStats | undefined;
-  /** Slots of the paging file at the end; undefined where there is none. */
+  /** Slots of the job's paging file at the end; undefined where there is none. */
   readonly slots: SlotCounts | undefined;
+  /** How pages were saved; undefined without a job. */
+  readonly policy: PolicyName | undefined;
+  /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
+  readonly copyFaults: number;
+  readonly copyMs: number;
 }
 
 export type GuestMessage =

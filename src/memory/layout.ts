@@ -64,6 +64,11 @@ export const controlRegion = {
   /** i32: 1 while frames are being saved. A word of its own, so that the test after a call is a load and a branch. */
   unwindingWord: 0x50,
   /**
+   * i32: not 0 while the pager must hear of first writes: the guest then raises no page from readable to writable by itself.
+   * Only looked at where a page may not be written without asking.
+   */
+  protectionWord: 0x54,
+  /**
    * PINS_MAX × u32: pages that the guest accesses without asking again, until it names others here: those of the strip that
    * it runs, of the piece that it copies. A pager takes neither frame nor access from them. `NOT_PINNED` is none.
    */

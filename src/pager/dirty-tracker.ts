@@ -12,6 +12,26 @@ export interface DirtyTracker {
   rearm(pageCount: number, collected: Uint32Array, count: number): void;
 }
 
+/** Knows nothing: every page counts as written, at each checkpoint. */
+export class WholeImage implements DirtyTracker {
+  pages = new Uint32Array(0);
+
+  collect(pageCount: number): number {
+    if (this.pages.length < pageCount) this.pages = allPages(pageCount);
+    return pageCount;
+  }
+
+  rearm(): void {
+    // There is nothing to note.
+  }
+}
+
+export function allPages(pageCount: number): Uint32Array<ArrayBuffer> {
+  const pages = new Uint32Array(pageCount);
+  for (let page = 0; page < pageCount; page++) pages[page] = page;
+  return pages;
+}
+
 const SCAN_CAPACITY = controlRegion.scratchBytes / 4;
 const HEAD_WORDS = 4;
 const PAGE_WORDS = PAGE_BYTES / 4;

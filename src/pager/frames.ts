@@ -38,6 +38,9 @@ export const PageFlag = {
 
 const SCAN_CAPACITY = controlRegion.scratchBytes / 4;
 const DIRTY_WORD = 0x0101_0101 * PageFlag.dirty;
+/** Differs from its slot, and was written since the last checkpoint: the first need not mean the second. */
+const WRITTEN = PageFlag.dirty | PageFlag.changed;
+const CHANGED_WORD = 0x0101_0101 * PageFlag.changed;
 const CHANGE_WORD = 0x0101_0101 * (PageFlag.changed | PageFlag.early);
 
 export class Frames {
@@ -107,11 +110,11 @@ export class Frames {
     return true;
   }
 
-  /** Gives access to a resident page. A dirty one may be written at once, since there is nothing to note any more. */
+  /** Gives access to a resident page. One that is known to be written may be at once: there is nothing to note any more. */
   giveAccess(page: number, write: boolean): void {
     this.flags[page] &= ~PageFlag.untouched;
     if (write) this.noteWritten(page);
-    this.access[page] = (this.flags[page] & PageFlag.dirty) === 0 ? PageAccess.readable : PageAccess.writable;
+    this.access[page] = (this.flags[page] & WRITTEN) === WRITTEN ? PageAccess.writable : PageAccess.readable;
   }
 
   noteWritten(page: number): void {
@@ -171,15 +174,34 @@ export class Frames {
 
   /** Lists the dirty pages by their flags, ascending, in a list that has room for all resident ones; returns how many. */
   listDirty(pages: Uint32Array): number {
+    return this.#list(pages, DIRTY_WORD, PageFlag.dirty);
+  }
+
+  /** Lists the pages written since the last checkpoint, resident or not, in the same way; there are `changedCount`. */
+  listChanged(pages: Uint32Array): number {
+    return this.#list(pages, CHANGED_WORD, PageFlag.changed);
+  }
+
+  #list(pages: Uint32Array, flagWord: number, flag: number): number {
     const words = new Uint32Array(this.flags.buffer);
     let count = 0;
     for (let word = 0; word < words.length; word++) {
-      if ((words[word] & DIRTY_WORD) === 0) continue;
+      if ((words[word] & flagWord) === 0) continue;
       for (let page = 4 * word; page < 4 * word + 4; page++) {
-        if ((this.flags[page] & PageFlag.dirty) !== 0) pages[count++] = page;
+        if ((this.flags[page] & flag) !== 0) pages[count++] = page;
       }
     }
     return count;
+  }
+
+  /** Takes the right to be written from every page, so that the next write to each is noted anew. Called after `noteWrites`. */
+  protectAll(pageCount: number): void {
+    const { pageStates, scratch } = controlRegion;
+    for (;;) {
+      const count = this.#kernels.scanWritable(pageStates, 0, pageCount, scratch, SCAN_CAPACITY);
+      for (let i = 0; i < count; i++) this.access[this.#scanned[i]] = PageAccess.readable;
+      if (count < SCAN_CAPACITY) return;
+    }
   }
 
   /** A checkpoint holds everything that was written: nothing is changed since. */

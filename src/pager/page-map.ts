@@ -70,6 +70,14 @@ export class PageMap {
     return this.entries[page * ENTRY_WORDS];
   }
 
+  checksumLowOf(page: number): number {
+    return this.entries[page * ENTRY_WORDS + 2];
+  }
+
+  checksumHighOf(page: number): number {
+    return this.entries[page * ENTRY_WORDS + 3];
+  }
+
   generationOf(page: number): number {
     return this.entries[page * ENTRY_WORDS + 1];
   }

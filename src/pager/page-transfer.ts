@@ -58,6 +58,40 @@ export class PageTransfer {
   }
 
   /**
+   * Gives the listed pages (ascending) slots of a generation and enters them in the map, with the checksums of what they hold now,
+   * but leaves the writing to somebody else: the pages that are to be written and their slots go to the front of `pages` and to
+   * `targets`. Returns how many those are; the others hold only zeros.
+   */
+  placeForLater(
+    pages: Uint32Array,
+    count: number,
+    targets: Uint32Array,
+    generation: number,
+    softLimit: number,
+  ): number {
+    const { buffer } = this.#memory.memory;
+    const indices = new Uint32Array(buffer, controlRegion.scratch, EXAMINED_PAGES_MAX);
+    const results = new Uint32Array(buffer, RESULTS, RESULT_WORDS * EXAMINED_PAGES_MAX);
+    let placed = 0;
+    for (let from = 0; from < count; from += EXAMINED_PAGES_MAX) {
+      const solid = this.#examine(pages, from, Math.min(EXAMINED_PAGES_MAX, count - from), generation);
+      let next = 0;
+      while (next < solid) {
+        const slot = this.#slots.takeRun(solid - next, softLimit);
+        const end = next + this.#slots.runLength;
+        for (let i = next; i < end; i++) {
+          const at = i * RESULT_WORDS;
+          this.#map.place(indices[i], slot + i - next, generation, results[at], results[at + 1]);
+          pages[placed] = indices[i];
+          targets[placed++] = slot + i - next;
+        }
+        next = end;
+      }
+    }
+    return placed;
+  }
+
+  /**
    * Checksums a part of the list, enters its zero pages in the map and leaves the indices of the others, with their
    * results beside them, at the start of the scratch area; returns how many those are.
    */

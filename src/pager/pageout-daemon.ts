@@ -13,6 +13,7 @@ import type { MemoryRelease } from '../memory/memory-release.ts';
 import type { PageMap } from './page-map.ts';
 import type { PageTransfer } from './page-transfer.ts';
 import type { Replacement } from './replacement.ts';
+import type { SaveGuard } from './save-guard.ts';
 import type { SlotAllocator } from './slot-allocator.ts';
 
 /** Pages of a write that is worth its system call: 256 KiB. */
@@ -35,6 +36,8 @@ export interface PageoutSeams {
   readonly softSlotLimit: () => number;
   /** Called when the map has changed. */
   readonly afterPageOut: () => void;
+  /** The checkpoint that is being saved meanwhile, if any. */
+  readonly guard: () => SaveGuard | undefined;
 }
 
 export class PageoutDaemon {
@@ -73,7 +76,11 @@ export class PageoutDaemon {
     this.#writeOut(leaving, dirtyCount);
     this.evictions += count;
     this.cleanEvictions += count - dirtyCount;
-    for (let i = 0; i < count; i++) frames.empty(leaving[i]);
+    const guard = this.#seams.guard();
+    for (let i = 0; i < count; i++) {
+      if (guard !== undefined) guard.beforeLeave(leaving[i]);
+      frames.empty(leaving[i]);
+    }
     this.#releaseRuns(leaving);
     return count;
   }
@@ -108,6 +115,7 @@ export class PageoutDaemon {
 
   #write(list: Uint32Array, count: number): void {
     const { frames, transfer, slots, generation, softSlotLimit, afterPageOut } = this.#seams;
+    this.#seams.guard()?.beforePageOut();
     const clustersBefore = transfer.writeCount;
     slots.startSearch();
     const { pagesWritten } = transfer.pageOut(list, count, generation(), softSlotLimit());

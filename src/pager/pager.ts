@@ -28,6 +28,7 @@ import { PageTransfer } from './page-transfer.ts';
 import { PageoutDaemon } from './pageout-daemon.ts';
 import type { PagingStats } from './paging-stats.ts';
 import type { Replacement, ReplacementName } from './replacement.ts';
+import type { SaveGuard } from './save-guard.ts';
 import { SecondChance } from './second-chance.ts';
 import type { SlotAllocator } from './slot-allocator.ts';
 
@@ -47,6 +48,8 @@ export interface PagerSeams {
   readonly softSlotLimit: () => number;
   /** Called when the daemon has entered pages in the map. */
   readonly afterPageOut: () => void;
+  /** Whether the pager is told of every first write to a page, as by a protection fault, and counts them. */
+  readonly protects: boolean;
 }
 
 export class Pager implements DirtyTracker, HostAccess {
@@ -63,6 +66,12 @@ export class Pager implements DirtyTracker, HostAccess {
   readonly #reader: PageReader;
   readonly #daemon: PageoutDaemon;
   readonly #firstWrites: Int32Array;
+  readonly #protectionWord: Int32Array;
+  readonly #protects: boolean;
+  #guard: SaveGuard | undefined;
+  #protectionFaults = 0;
+  #protectionMs = 0;
+  #protectionTimed = 0;
   /** Fewer free frames than the low mark wake the daemon, which makes as many free as the high mark says. */
   readonly #lowMark: number;
   readonly #highMark: number;
@@ -83,7 +92,19 @@ export class Pager implements DirtyTracker, HostAccess {
   #nextRest = 1;
 
   constructor(seams: PagerSeams) {
-    const { memory, kernels, file, map, slots, frameCount, release, generation, softSlotLimit, afterPageOut } = seams;
+    const {
+      memory,
+      kernels,
+      file,
+      map,
+      slots,
+      frameCount,
+      release,
+      generation,
+      softSlotLimit,
+      afterPageOut,
+      protects,
+    } = seams;
     assert(frameCount >= FRAMES_MIN, `${frameCount} frames are fewer than ${FRAMES_MIN}`);
     this.#memory = memory;
     this.#map = map;
@@ -103,9 +124,13 @@ export class Pager implements DirtyTracker, HostAccess {
       generation,
       softSlotLimit,
       afterPageOut,
+      guard: () => this.#guard,
     });
     this.#reader = new PageReader(memory, file, map, transfer, frames);
     this.#firstWrites = new Int32Array(memory.memory.buffer, controlRegion.firstWrites, 1);
+    this.#protectionWord = new Int32Array(memory.memory.buffer, controlRegion.protectionWord, 1);
+    this.#protects = protects;
+    this.#protectionWord[0] = protects ? 1 : 0;
     this.#lowMark = Math.max(1, Math.min(8, frameCount >>> 6));
     this.#highMark = Math.max(2, Math.min(64, frameCount >>> 5));
     this.#grow();
@@ -129,6 +154,13 @@ export class Pager implements DirtyTracker, HostAccess {
     return this.#daemon.continuousCount;
   }
 
+  /** The same, which starts anew: the next checkpoint counts its own. */
+  takeContinuousCount(): number {
+    const count = this.#daemon.continuousCount;
+    this.#daemon.continuousCount = 0;
+    return count;
+  }
+
   /**
    * Makes at most 4096 bytes of the guest accessible; called by the guest's own code. A range outside of its memory is
    * left to trap by itself. Returns 0, or 1 when the pager has failed.
@@ -143,11 +175,19 @@ export class Pager implements DirtyTracker, HostAccess {
     const first = from >>> PAGE_SHIFT;
     const last = (to - 1) >>> PAGE_SHIFT;
     const frames = this.#frames;
+    const startMs = this.#protects ? performance.now() : 0;
+    const protectionFaultsBefore = this.#protectionFaults;
+    const readsBefore = this.#hardFaults + this.#zeroFaults;
     try {
       frames.servedFirst = first;
       frames.servedSecond = last;
       this.#open(first, write !== 0);
       if (last !== first) this.#open(last, write !== 0);
+      // Where the page came only now, the time is that of paging.
+      if (this.#protectionFaults !== protectionFaultsBefore && this.#hardFaults + this.#zeroFaults === readsBefore) {
+        this.#protectionMs += performance.now() - startMs;
+        this.#protectionTimed += this.#protectionFaults - protectionFaultsBefore;
+      }
     } catch (error) {
       this.fail(error);
       return 1;
@@ -205,6 +245,38 @@ export class Pager implements DirtyTracker, HostAccess {
     this.failure ??= error instanceof Error ? error : new Error(String(error));
   }
 
+  /** Where each page lies in the paging file, and with which checksum. */
+  get map(): PageMap {
+    return this.#map;
+  }
+
+  isResident(page: number): boolean {
+    return this.#frames.isResident(page);
+  }
+
+  /** From now on pages are being saved; `undefined`: no more. Until then every first write to a page is told. */
+  guardSave(guard: SaveGuard | undefined): void {
+    this.#guard = guard;
+    this.#protectionWord[0] = this.#protects || guard !== undefined ? 1 : 0;
+  }
+
+  /** Lists the pages written since `startInterval`, resident or not, ascending, in `pages`; returns how many. */
+  collectChanged(pageCount: number): number {
+    this.#grow();
+    const frames = this.#frames;
+    frames.noteWrites(pageCount);
+    if (this.pages.length < frames.changedCount) this.pages = new Uint32Array(frames.changedCount + 64);
+    return frames.listChanged(this.pages);
+  }
+
+  /** All that was written so far belongs to a checkpoint, wherever it is kept. What is dirty stays so. */
+  startInterval(pageCount: number): void {
+    const frames = this.#frames;
+    frames.noteWrites(pageCount);
+    frames.protectAll(pageCount);
+    frames.forgetChanges();
+  }
+
   collect(pageCount: number): number {
     this.#grow();
     const frames = this.#frames;
@@ -243,7 +315,6 @@ export class Pager implements DirtyTracker, HostAccess {
       if ((frames.flags[collected[i]] & PageFlag.held) === 0) frames.clean(collected[i]);
       else frames.noteWritten(collected[i]);
     }
-    this.#daemon.continuousCount = 0;
   }
 
   #judgeWriteAhead(): void {
@@ -274,6 +345,8 @@ export class Pager implements DirtyTracker, HostAccess {
       pageIns,
       readAheadPages,
       readAheadUsed: this.#readAheadUsed,
+      protectionFaults: this.#protectionFaults,
+      protectionUs: this.#protectionTimed === 0 ? 0 : (1000 * this.#protectionMs) / this.#protectionTimed,
       heldOverflowMax: this.#heldOverflowMax,
     };
   }
@@ -288,6 +361,7 @@ export class Pager implements DirtyTracker, HostAccess {
   #open(page: number, write: boolean): void {
     const frames = this.#frames;
     if (!frames.isResident(page)) return this.#bringIn(page, write);
+    if (write) this.#noteFirstWrite(page);
     if (frames.access[page] !== PageAccess.none) {
       if (write) frames.giveAccess(page, true);
       return;
@@ -301,6 +375,14 @@ export class Pager implements DirtyTracker, HostAccess {
     this.#replacement.touch(page);
   }
 
+  /** Before the flags say that a page is written. */
+  #noteFirstWrite(page: number): void {
+    if ((this.#frames.flags[page] & PageFlag.changed) !== 0 || this.#frames.access[page] === PageAccess.writable)
+      return;
+    if (this.#protects) this.#protectionFaults += 1;
+    if (this.#guard !== undefined) this.#guard.beforeWrite(page);
+  }
+
   #bringIn(page: number, write: boolean): void {
     const frames = this.#frames;
     const planned = this.#reader.planAhead(page);
@@ -311,12 +393,16 @@ export class Pager implements DirtyTracker, HostAccess {
     const ahead = Math.max(0, Math.min(planned, frames.freeCount - 1));
     if (this.#map.slotOf(page) === 0) this.#zeroFaults += 1;
     else this.#hardFaults += 1;
+    if (this.#guard !== undefined) {
+      for (let next = page; next <= page + ahead; next++) this.#guard?.beforePageIn(next);
+    }
     this.#reader.fill(page, ahead);
     frames.fill(page, false);
     if (frames.residentCount > frames.frameCount) {
       assert(this.#heldCount > 0, `${frames.frameCount} frames are not enough for the pages in use`);
       this.#heldOverflowMax = Math.max(this.#heldOverflowMax, frames.residentCount - frames.frameCount);
     }
+    if (write) this.#noteFirstWrite(page);
     frames.giveAccess(page, write);
     this.#replacement.insert(page);
     for (let next = page + 1; next <= page + ahead; next++) {

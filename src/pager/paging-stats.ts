@@ -27,6 +27,10 @@ export interface PagingStats {
   readonly readAheadPages: number;
   /** Those of them that were touched before they left. */
   readonly readAheadUsed: number;
+  /** First writes to a page since the last checkpoint that the pager was told of, as by a write-protection fault. */
+  readonly protectionFaults: number;
+  /** Mean time of one in the pager, microseconds, where the page was in memory. */
+  readonly protectionUs: number;
   /** The most pages that were resident beyond the frames, because host functions held them. */
   readonly heldOverflowMax: number;
 }

@@ -9,9 +9,15 @@ import type { StripStreams } from './strip-code.ts';
 
 /**
  * How accesses to guest memory become known: `software`, by a mark beside each store; `paged`, by a check before each
- * access, since the page may be absent; `none`, by someone else (the kernel, or no one).
+ * access, since the page may be absent; `protected`, in the same way, and no page is raised to writable without a check, so
+ * that the pager can hear of every first write; `none`, by someone else (the kernel, or no one).
  */
-export type AccessTracking = 'software' | 'paged' | 'none';
+export type AccessTracking = 'software' | 'paged' | 'protected' | 'none';
+
+/** Whether accesses are checked before they are made. */
+export function checksAccesses(tracking: AccessTracking): boolean {
+  return tracking === 'paged' || tracking === 'protected';
+}
 
 export interface AccessTarget {
   readonly tracking: AccessTracking;
@@ -57,6 +63,7 @@ export class AccessEmitter {
       case 'software':
         return isStore[op[i]] === 1 && this.strip?.hoistedStores.has(i) !== true;
       case 'paged':
+      case 'protected':
         return accessBytesOf[op[i]] > 0 && (this.strip?.hoistedAccesses.has(i) !== true || this.#isMarked(i));
       case 'none':
         return false;
@@ -87,7 +94,7 @@ export class AccessEmitter {
       return address;
     }
     code.u8(Op.localSet).u32(address);
-    if (this.#isMarked(i)) {
+    if (this.#isMarked(i) && target.tracking === 'paged') {
       emitRaise(code, address, offset, bytes);
       return address;
     }

@@ -15,7 +15,7 @@ import {
 } from './frame-code.ts';
 import { ENTRY_SITE, type FunctionPlan, PositionKind, type SiteGroup } from './function-plan.ts';
 import type { ExceptionNote } from './exception-notes.ts';
-import { AccessEmitter, type AccessTarget } from './access-emitter.ts';
+import { AccessEmitter, type AccessTarget, checksAccesses } from './access-emitter.ts';
 import { LocalPool, Scratch, writeLocals } from './local-pool.ts';
 import { emitStripHead } from './strip-code.ts';
 
@@ -427,7 +427,7 @@ export class FunctionEmitter {
   /** Strips pay where the loop is long, and is polled or has checks for the strip's head to make. */
   #runsInStrips({ row, tripCount, accessStreams }: CountedLoop): boolean {
     if (this.plan.groupOf[row] >= 0) return true;
-    return this.target.tracking === 'paged' && accessStreams.length > 0 && tripCount! >= STRIPPED_ITERATIONS_MIN;
+    return checksAccesses(this.target.tracking) && accessStreams.length > 0 && tripCount! >= STRIPPED_ITERATIONS_MIN;
   }
 
   /** The loop in strips; see `strip-code.ts` for the shape. Its label is that of the inner loop. */

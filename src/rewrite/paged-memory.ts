@@ -16,8 +16,8 @@ export interface PagedCode {
 
 /**
  * (guest address e, bytes, write): what the check before an access could not let pass. An access that crosses to the next
- * page, or is not aligned, may go on when both pages are there. The first write to a page only raises its state. All else is
- * the pager's; when it fails the guest traps, which no handler of the guest can catch.
+ * page, or is not aligned, may go on when both pages are there. The first write to a page only raises its state, unless the
+ * pager must hear of it. All else is the pager's; when it fails the guest traps, which no handler of the guest can catch.
  */
 export function ensureCode(faultType: number, functionsTable: number, faultEntry: number): ByteWriter {
   const [address, bytes, write, first, last, joined] = [0, 1, 2, 3, 4, 5];
@@ -30,7 +30,9 @@ export function ensureCode(faultType: number, functionsTable: number, faultEntry
   // 1 to read, 3 to write.
   code.pair(Op.localGet, write).pair(Op.i32Const, 1).u8(Op.i32Shl).pair(Op.i32Const, 1).u8(Op.i32Add).u8(Op.i32GeU);
   code.pair(Op.if, 0x40).u8(Op.return).u8(Op.end);
-  code.pair(Op.localGet, joined).pair(Op.if, 0x40);
+  code.pair(Op.localGet, joined);
+  code.pair(Op.i32Const, 0).pair(Op.i32Load, 2).u32(controlRegion.protectionWord).u8(Op.i32Eqz).u8(Op.i32And);
+  code.pair(Op.if, 0x40);
   for (const page of [first, last]) {
     code.pair(Op.i32Const, 0).pair(Op.i32Const, 0).pair(Op.i32Load, 2).u32(controlRegion.firstWrites);
     code.pair(Op.localGet, page).pair(Op.i32Load8U, 0).u32(controlRegion.pageStates);

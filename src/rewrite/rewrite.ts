@@ -7,7 +7,7 @@ import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-typ
 import { type CallGraph, analyseCalls } from './call-graph.ts';
 import { type DoorContext, enterKey, functionsBehindDoors, makeDoors } from './door-code.ts';
 import { emitBeginFrame, emitEndFrame, emitSaveValues, emitUnwindingTest, emitZeros } from './frame-code.ts';
-import type { AccessTracking } from './access-emitter.ts';
+import { type AccessTracking, checksAccesses } from './access-emitter.ts';
 import { type CodeTarget, FunctionEmitter } from './function-emitter.ts';
 import { ENTRY_SITE, FunctionPlan, PositionKind } from './function-plan.ts';
 import { BranchHints } from './branch-hints.ts';
@@ -22,7 +22,7 @@ import {
 } from './runtime-functions.ts';
 
 /** Changes whenever the same input gives other bytes: rewritten modules are kept under it. */
-export const REWRITER_VERSION = 3;
+export const REWRITER_VERSION = 4;
 
 /** V8 takes no larger function. */
 const FUNCTION_BYTES_MAX = 7_654_321;
@@ -88,8 +88,9 @@ export function rewriteModule(module: Module, options: RewriteOptions, kept?: Ke
     savedExternrefTable: module.tables.length + 2,
     fault: undefined,
   };
-  const runtime =
-    options.tracking === 'paged' ? pagedRuntime(runtimeContext, types) : makeRuntimeFunctions(runtimeContext);
+  const runtime = checksAccesses(options.tracking)
+    ? pagedRuntime(runtimeContext, types)
+    : makeRuntimeFunctions(runtimeContext);
   const runtimeFunctions = new Map(runtime.map(({ key }, k) => [key, firstRuntime + k]));
   const behindDoors = options.doors === true ? functionsBehindDoors(module, graph) : [];
   const firstDoor = firstRuntime + runtime.length;

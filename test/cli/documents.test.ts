@@ -97,7 +97,8 @@ describe('docs/stats.md', () => {
       end: 'exited',
       exitCode: 0,
       resumedFrom: 0,
-      faults: { soft: 0, hard: 0, protection: 0 },
+      fork: false,
+      faults: { soft: 0, hard: 0, protection: 0, copy: 0, protectionUs: 0, copyUs: 0 },
     });
   });
 });

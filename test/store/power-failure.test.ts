@@ -7,15 +7,8 @@
 import { describe, expect, test } from 'vitest';
 import { Store } from '../../src/checkpoint/store.ts';
 import { UsageError } from '../../src/error/errors.ts';
-import {
-  crash,
-  CrashDevice,
-  EMPTY_MEDIUM,
-  openOperations,
-  SECTOR_BYTES,
-  type Medium,
-  type Operation,
-} from './crash-device.ts';
+import { crash, CrashDevice, EMPTY_MEDIUM, type Medium, type Operation } from './crash-device.ts';
+import { explore } from './fates.ts';
 import { FakeGuest, seededRandom } from './guest.ts';
 import { IDENTITY, newJob, PROGRAM } from './job.ts';
 
@@ -88,44 +81,6 @@ function check(medium: Medium, history: History, logLength: number, label: () =>
   }
   store.close();
   return generation;
-}
-
-/** All fates of the open operations that the bounded search tries; `visit` makes the medium that one leaves if it wants. */
-function explore(
-  start: Medium,
-  log: readonly Operation[],
-  visit: (medium: () => Medium, label: () => string) => void,
-): void {
-  const open = openOperations(log);
-  expect(open.length).toBeLessThanOrEqual(12);
-  for (let subset = 0; subset < 2 ** open.length; subset++) {
-    const kept = new Set(open.filter((_, i) => (subset & (1 << i)) !== 0));
-    for (const sizesLost of [false, true]) {
-      visit(
-        () => crash(start, log, (_, index) => kept.has(index), sizesLost),
-        () => `log ${log.length}, kept ${[...kept].join()}, sizes ${sizesLost ? 'lost' : 'kept'}`,
-      );
-    }
-  }
-  for (const torn of open) {
-    const operation = log[torn];
-    if (operation.kind !== 'write') continue;
-    const sectors = Math.ceil(operation.bytes.length / SECTOR_BYTES);
-    for (const othersKept of [true, false]) {
-      for (let at = 0; at < sectors; at++) {
-        for (const survives of [
-          (sector: number) => sector !== at,
-          (sector: number) => sector === at,
-          (sector: number) => sector < at,
-        ]) {
-          visit(
-            () => crash(start, log, (_, index) => (index === torn ? survives : othersKept)),
-            () => `log ${log.length}, operation ${torn} torn at sector ${at}, others ${othersKept ? 'kept' : 'lost'}`,
-          );
-        }
-      }
-    }
-  }
 }
 
 const threeCheckpoints = [

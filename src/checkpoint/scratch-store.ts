@@ -1,9 +1,10 @@
-import { Store } from '../checkpoint/store.ts';
+import type { DeviceFile } from '../device/device.ts';
 import { FileDevice } from '../device/file-device.ts';
 import { ScratchDirectory } from '../device/scratch-directory.ts';
 import type { JobIdentity } from '../format/job-format.ts';
+import { Store } from './store.ts';
 
-/** The paging file of a run that keeps nothing: a store that never commits, gone with the process. */
+/** A paging file that no restart needs: a store that never commits, gone with the process. */
 export class ScratchStore {
   readonly store: Store;
   readonly #directory = new ScratchDirectory();
@@ -11,6 +12,10 @@ export class ScratchStore {
   constructor(identity: JobIdentity, program: Uint8Array) {
     this.store = Store.create(new FileDevice(this.#directory.path), identity, program);
     if (this.#directory.openFilesOutliveNames) this.#directory.remove();
+  }
+
+  get pagingFile(): DeviceFile {
+    return this.store.pagingFile;
   }
 
   close(): void {

@@ -1,0 +1,262 @@
+/**
+ * The durable store of a job whose checkpoints are files of their own: the policies `sequential` and `incremental`.
+ *
+ * `sequential` writes all pages at each checkpoint and then removes the file before (Condor, libckpt without increments).
+ * `incremental` writes the pages that were written since the last checkpoint, each known by the write-protection fault at its
+ * first write, and keeps the chain back to a full file (libckpt). Pages that are not resident then are read back from a temporary
+ * paging file first, which no restart needs.
+ *
+ * Durability by cases: a checkpoint file is new, and complete when `saveToFile` has returned (see there). Files that it makes
+ * unnecessary are removed after that, so whatever is lost of the removal, the newest complete file and its chain are there. A
+ * newest file that is not complete never was a checkpoint: it is removed when the job is opened for writing.
+ * The file of the next checkpoint is not begun before the one before is durable, so an incomplete one never has a successor.
+ */
+import type { Device } from '../device/device.ts';
+import { assert, ContinuoError } from '../error/errors.ts';
+import type { JobFile, JobIdentity } from '../format/job-format.ts';
+import { PAGE_BYTES } from '../memory/layout.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import { allPages } from '../pager/dirty-tracker.ts';
+import type { Pager } from '../pager/pager.ts';
+import { NO_COPIES, PendingPages, PendingState } from '../save/pending-pages.ts';
+import { preciseNowMs, saveToFile } from '../save/save-work.ts';
+import { MAPPED_PAGES_MAX } from '../format/paging-format.ts';
+import { Workbench } from '../format/workbench.ts';
+import type { Checkpoint, CheckpointRequest, CheckpointStats } from './checkpoint.ts';
+import { CheckpointChain } from './checkpoint-chain.ts';
+import type { CheckpointStore, PolicyName, StartedSave } from './checkpoint-store.ts';
+import { checkpointFileName, createJob, readJob, readProgram } from './job-directory.ts';
+import { ScratchStore } from './scratch-store.ts';
+import { afterFailure, type PagingOptions } from './store.ts';
+
+/** A chain that holds so many times the image in changes is ended by a full file, so that it does not grow for ever. */
+const CHAIN_IMAGES_MAX = 16;
+
+export interface CheckpointFilesOptions {
+  readonly incremental: boolean;
+  readonly readOnly?: boolean;
+}
+
+export class CheckpointFiles implements CheckpointStore {
+  readonly identity: JobIdentity;
+  readonly rejectedCheckpoint: string | undefined;
+  readonly #device: Device;
+  readonly #job: JobFile;
+  readonly #bench = Workbench.ofThread();
+  readonly #incremental: boolean;
+  readonly #readOnly: boolean;
+  readonly #chain: CheckpointChain;
+  #latest: Checkpoint | undefined;
+  #memory: GuestMemory | undefined;
+  #pager: Pager | undefined;
+  #scratch: ScratchStore | undefined;
+  #failure: unknown;
+
+  constructor(device: Device, { incremental, readOnly = false }: CheckpointFilesOptions) {
+    this.#device = device;
+    this.#incremental = incremental;
+    this.#readOnly = readOnly;
+    this.#job = readJob(device, this.#bench);
+    this.identity = this.#job.identity;
+    this.#chain = readOnly
+      ? CheckpointChain.readLive(device, this.#job.jobId, this.#bench)
+      : new CheckpointChain(device, this.#job.jobId, this.#bench);
+    this.#latest = this.#chain.latest;
+    this.rejectedCheckpoint = this.#chain.rejected?.reason;
+    if (readOnly || this.#chain.rejected === undefined) return;
+    device.remove(this.#chain.rejected.name);
+    device.syncDirectory();
+  }
+
+  /** Makes a job in a directory that is empty or holds the remains of an unfinished creation, and opens it. */
+  static create(
+    device: Device,
+    identity: JobIdentity,
+    program: Uint8Array,
+    options: CheckpointFilesOptions,
+  ): CheckpointFiles {
+    createJob(device, identity, program, Workbench.ofThread());
+    return new CheckpointFiles(device, options);
+  }
+
+  get latest(): Checkpoint | undefined {
+    return this.#latest;
+  }
+
+  /** The policy that took the newest checkpoint, when the job was opened. */
+  get latestPolicy(): PolicyName {
+    return this.#chain.latestPolicy === 'sequential' ? 'sequential' : 'incremental';
+  }
+
+  readProgram(): Uint8Array {
+    return readProgram(this.#device, this.#job);
+  }
+
+  attach(memory: GuestMemory, paging: PagingOptions | undefined): Pager | undefined {
+    assert(this.#memory === undefined, 'the store is attached already');
+    this.#memory = memory;
+    // Write protection is the pager's, so an incremental job has one even where all pages are resident.
+    const options = paging ?? (this.#incremental ? { frameCount: MAPPED_PAGES_MAX, protects: true } : undefined);
+    if (options === undefined) return undefined;
+    this.#scratch = new ScratchStore(this.identity, this.readProgram());
+    this.#pager = this.#scratch.store.attach(memory, options);
+    return this.#pager;
+  }
+
+  loadPages(): void {
+    const memory = this.#attached();
+    const { pieceBytes } = memory;
+    const runPages = Math.max(1, Math.min(this.#chain.runPagesMax, Math.floor(pieceBytes / PAGE_BYTES)));
+    this.#chain.readPages(memory.pageCount, runPages, (page, count) => {
+      memory.releaseHolds();
+      return memory.viewForWriting(page * PAGE_BYTES, count * PAGE_BYTES);
+    });
+    memory.releaseHolds();
+    this.#pager?.startInterval(memory.pageCount);
+  }
+
+  commit(request: CheckpointRequest): CheckpointStats {
+    const startMs = performance.now();
+    const started = this.begin(request, NO_COPIES);
+    assert(started.work.kind === 'file', 'a checkpoint file is a file');
+    try {
+      const result = saveToFile(started.source, this.#device, started.work, this.#bench);
+      const stats = started.finish(result);
+      const commitMs = performance.now() - startMs;
+      return { ...stats, pauseMs: commitMs, commitMs, forked: false };
+    } catch (error) {
+      started.fail(error);
+      throw error;
+    }
+  }
+
+  begin(request: CheckpointRequest, copies: SharedArrayBuffer): StartedSave {
+    assert(!this.#readOnly, 'the store was opened for reading');
+    this.#failure ??= this.#pager?.failure;
+    if (this.#failure !== undefined) throw afterFailure(this.#device.path, this.#failure);
+    const startMs = preciseNowMs();
+    const memory = this.#attached();
+    const { pageCount } = memory;
+    const pager = this.#pager;
+    const generation = (this.#latest?.generation ?? 0) + 1;
+    const changedCount = pager?.collectChanged(pageCount) ?? pageCount;
+    const isFull =
+      !this.#incremental || this.#latest === undefined || this.#chain.changedPages > CHAIN_IMAGES_MAX * pageCount;
+    const pending = isFull
+      ? this.#pendingOf(allPages(pageCount), pageCount, true, copies)
+      : this.#pendingOf(pager!.pages, changedCount, false, copies);
+    const residentDirtyPages = this.#residentCount(pager, changedCount, pageCount);
+    const pagesWrittenContinuous = pager?.takeContinuousCount() ?? 0;
+    pager?.startInterval(pageCount);
+    const { trigger, state } = request;
+    const name = checkpointFileName(generation);
+    const timeMs = Date.now();
+    const start = {
+      generation,
+      jobId: this.#job.jobId,
+      policy: this.#incremental ? 'incremental' : 'sequential',
+      trigger,
+      timeMs,
+      baseGeneration: isFull ? 0 : generation - 1,
+      guestPageCount: pageCount,
+      dirtyPages: changedCount,
+    };
+    const pauseMs = preciseNowMs() - startMs;
+    return {
+      source: { memory: memory.memory, pending, paging: this.#scratch?.pagingFile },
+      work: { kind: 'file', name, start, state },
+      target: this.#device,
+      finish: ({ pagesWritten, zeroPages, pagesRead, bytesWritten, syncMs, endMs }) => {
+        this.#chain.extend(name, isFull, pagesWritten);
+        this.#latest = {
+          generation,
+          timeMs,
+          trigger,
+          guestPageCount: pageCount,
+          dirtyPages: changedCount,
+          pagesWritten,
+          state,
+        };
+        return {
+          generation,
+          trigger,
+          dirtyPages: changedCount,
+          residentDirtyPages,
+          residentPages: pager?.residentCount ?? pageCount,
+          pagesWritten,
+          pagesWrittenContinuous,
+          pagesRead,
+          zeroPages,
+          bytesWritten,
+          pauseMs,
+          commitMs: endMs - startMs,
+          syncMs,
+          forked: true,
+          copyFaults: 0,
+        };
+      },
+      fail: (error) => this.#fail(error, name),
+    };
+  }
+
+  slotCounts(): undefined {
+    return undefined;
+  }
+
+  close(): void {
+    this.#scratch?.close();
+  }
+
+  #attached(): GuestMemory {
+    assert(this.#memory !== undefined, 'the store is not attached to a memory');
+    return this.#memory;
+  }
+
+  /** The list of pages to save. A full file says nothing of pages that hold zeros and have neither frame nor slot. */
+  #pendingOf(pages: Uint32Array, count: number, isFull: boolean, copies: SharedArrayBuffer): PendingPages {
+    const pager = this.#pager;
+    if (pager === undefined) {
+      const pending = PendingPages.ofCount(count, copies);
+      pending.pages.set(pages.subarray(0, count));
+      return pending;
+    }
+    const { map } = pager;
+    let kept = count;
+    if (isFull) {
+      kept = 0;
+      for (let i = 0; i < count; i++) {
+        if (pager.isResident(pages[i]) || map.slotOf(pages[i]) !== 0) pages[kept++] = pages[i];
+      }
+    }
+    const pending = PendingPages.ofCount(kept, copies);
+    for (let i = 0; i < kept; i++) {
+      const page = pages[i];
+      pending.pages[i] = page;
+      if (pager.isResident(page)) continue;
+      pending.states[i] = PendingState.inSlot;
+      pending.slots[i] = map.slotOf(page);
+      pending.checksums[2 * i] = map.checksumLowOf(page);
+      pending.checksums[2 * i + 1] = map.checksumHighOf(page);
+    }
+    return pending;
+  }
+
+  #residentCount(pager: Pager | undefined, changedCount: number, pageCount: number): number {
+    if (pager === undefined) return pageCount;
+    let count = 0;
+    for (let i = 0; i < changedCount; i++) if (pager.isResident(pager.pages[i])) count += 1;
+    return count;
+  }
+
+  /** What a failed sync leaves may look complete and not be: the file is removed as far as the system still lets us. */
+  #fail(error: unknown, name: string): void {
+    this.#failure = error;
+    this.#pager?.fail(error);
+    try {
+      this.#device.remove(name);
+    } catch (failure) {
+      // The error that made the checkpoint fail is the one to report; recovery judges the file by its checksums.
+      if (!(failure instanceof ContinuoError)) throw failure;
+    }
+  }
+}

@@ -1,0 +1,52 @@
+import type { Device, DeviceFile } from '../device/device.ts';
+import type { JobIdentity } from '../format/job-format.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { Pager } from '../pager/pager.ts';
+import type { FileSave, SaveResult, SaveSource, SlotSave } from '../save/save-work.ts';
+import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
+import type { PagingOptions } from './store.ts';
+
+/**
+ * How pages are saved. `continuous`: into the paging file, where those that left memory are already (the paper's).
+ * `sequential`: all pages into a file of their own at each checkpoint. `incremental`: those written since the last one,
+ * known by write protection, into a file of their own. `none`: only at the start and at the end.
+ */
+export type PolicyName = 'none' | 'sequential' | 'incremental' | 'continuous';
+
+export const POLICY_NAMES: readonly PolicyName[] = ['none', 'sequential', 'incremental', 'continuous'];
+
+/** The seam between the machine and a policy: a job's durable store. The machine does not know which one it runs. */
+export interface CheckpointStore {
+  readonly identity: JobIdentity;
+  /** Why an unfinished checkpoint was left aside when the job was opened; undefined when there was none. */
+  readonly rejectedCheckpoint: string | undefined;
+  /** The newest committed checkpoint; undefined before the first. */
+  readonly latest: Checkpoint | undefined;
+  readProgram(): Uint8Array;
+  /**
+   * Connects the store with the guest's memory, which has its size and holds zeros. With `paging`, the returned pager serves
+   * its faults. `tracked`: whether the guest marks the pages that it writes.
+   */
+  attach(memory: GuestMemory, paging: PagingOptions | undefined, tracked: boolean): Pager | undefined;
+  /** Brings the pages of the newest checkpoint into the guest's memory, or within its reach. */
+  loadPages(): void;
+  /**
+   * Takes a checkpoint of the stopped guest and returns when it is durable.
+   * @throws StorageError: nothing was committed, the last checkpoint stands, and so will every later call.
+   */
+  commit(request: CheckpointRequest): CheckpointStats;
+  /** Takes a checkpoint of the stopped guest, to be saved while it runs on; `copies` is room for pages that it changes meanwhile. */
+  begin(request: CheckpointRequest, copies: SharedArrayBuffer): StartedSave;
+  /** Slots of the paging file, where there is one that outlives the run. */
+  slotCounts(): SlotCounts | undefined;
+  close(): void;
+}
+
+/** A checkpoint that was taken and is not yet saved. Exactly one of `finish` and `fail` ends it. */
+export type StartedSave = {
+  readonly source: SaveSource;
+  /** All is saved: the checkpoint is durable. */
+  finish(result: SaveResult): CheckpointStats;
+  /** It will never be. The last checkpoint stands. */
+  fail(error: unknown): void;
+} & ({ readonly work: SlotSave; readonly target: DeviceFile } | { readonly work: FileSave; readonly target: Device });

@@ -1,0 +1,93 @@
+import type { CheckpointStore, StartedSave } from '../checkpoint/checkpoint-store.ts';
+import type { CheckpointRequest, CheckpointStats } from '../checkpoint/checkpoint.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { Pager } from '../pager/pager.ts';
+import { CopyOnWrite } from '../save/copy-on-write.ts';
+import { SaveWriter } from './save-writer.ts';
+
+/**
+ * Checkpoints that are saved beside the guest, one at a time: `begin` takes one, the guest runs on, `finish` makes it the last
+ * checkpoint when the saving thread is done. Whoever needs it done sooner calls `finish` and waits.
+ */
+export class ForkedSaves {
+  readonly #store: CheckpointStore;
+  readonly #pager: Pager;
+  readonly #guard: CopyOnWrite;
+  readonly #writer: SaveWriter;
+  /** Called with what a checkpoint cost, as soon as it is durable. */
+  readonly #onDurable: (stats: CheckpointStats) => void;
+  #started: StartedSave | undefined;
+  #pauseMs = 0;
+  #copyFaultsBefore = 0;
+
+  constructor(
+    store: CheckpointStore,
+    pager: Pager,
+    memory: GuestMemory,
+    control: SharedArrayBuffer,
+    onDurable: (stats: CheckpointStats) => void,
+  ) {
+    this.#store = store;
+    this.#pager = pager;
+    this.#guard = new CopyOnWrite(memory, () => this.finish());
+    this.#writer = new SaveWriter(memory.memory, control);
+    this.#onDurable = onDurable;
+  }
+
+  /** Whether a checkpoint is being saved. */
+  get isSaving(): boolean {
+    return this.#started !== undefined;
+  }
+
+  get copyFaults(): number {
+    return this.#guard.copyFaults;
+  }
+
+  get copyMs(): number {
+    return this.#guard.copyMs;
+  }
+
+  /** Takes a checkpoint of the stopped guest; `startMs` is when it stopped (`performance.now`). */
+  begin(request: CheckpointRequest, startMs: number): void {
+    this.finish();
+    const started = this.#store.begin(request, this.#guard.copies);
+    this.#guard.start(started.source.pending, started.work.kind === 'slots');
+    this.#pager.guardSave(this.#guard);
+    this.#started = started;
+    this.#copyFaultsBefore = this.#guard.copyFaults;
+    this.#writer.give(started);
+    this.#pauseMs = performance.now() - startMs;
+  }
+
+  /** Finishes what the saving thread is done with. */
+  finishIfDone(): void {
+    if (this.#started !== undefined && this.#writer.isDone) this.finish();
+  }
+
+  /**
+   * Waits until what is being saved is durable.
+   * @throws StorageError, CorruptionError: it failed, and the last checkpoint stands.
+   */
+  finish(): void {
+    const started = this.#started;
+    if (started === undefined) return;
+    const startMs = performance.now();
+    this.#started = undefined;
+    try {
+      const result = this.#writer.wait();
+      const stats = started.finish(result);
+      const pauseMs = this.#pauseMs + performance.now() - startMs;
+      this.#onDurable({ ...stats, pauseMs, copyFaults: this.#guard.copyFaults - this.#copyFaultsBefore });
+    } catch (error) {
+      started.fail(error);
+      throw error;
+    } finally {
+      this.#pager.guardSave(undefined);
+      this.#guard.stop();
+    }
+  }
+
+  close(): void {
+    this.#writer.close();
+  }
+}

@@ -1,0 +1,54 @@
+import { receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { FileDevice, fileOfDescriptor } from '../device/file-device.ts';
+import { assert } from '../error/errors.ts';
+import { Workbench } from '../format/workbench.ts';
+import { controlRegion, PollState } from '../memory/layout.ts';
+import { PendingPages } from '../save/pending-pages.ts';
+import { type SaveResult, saveToFile, saveToSlots } from '../save/save-work.ts';
+import { ControlWords, Request } from './control-words.ts';
+import { encodeError } from './error-transport.ts';
+import { type OpenFile, type SaveOrder, type SaveReply, type SaveThreadData, SaveWord } from './save-writer.ts';
+
+/** Entry of the thread that saves checkpoints beside the guest. It ends with the guest's thread. */
+function main({ memory, control, words: wordsBuffer, port }: SaveThreadData): void {
+  const bench = Workbench.ofThread();
+  const words = new Int32Array(wordsBuffer);
+  const controlWords = new ControlWords(control);
+  const poll = new Int32Array(memory.buffer, 0, controlRegion.scratch >> 2);
+  for (let done = 0; ; done++) {
+    Atomics.wait(words, SaveWord.given, done);
+    const order = (receiveMessageOnPort(port) as { message: SaveOrder } | undefined)?.message;
+    assert(order !== undefined, 'the guest left no order');
+    const pending = new PendingPages(order.pending);
+    let reply: SaveReply;
+    try {
+      reply = { result: save(memory, pending, order, bench) };
+    } catch (error) {
+      // Whoever waits for a page to be taken must not wait for ever.
+      pending.abandon();
+      reply = { error: encodeError(error) };
+    }
+    port.postMessage(reply);
+    Atomics.store(words, SaveWord.done, done + 1);
+    Atomics.notify(words, SaveWord.done);
+    controlWords.request(Request.saved);
+    Atomics.compareExchange(poll, controlRegion.pollWord >> 2, PollState.running, PollState.requested);
+  }
+}
+
+function save(memory: WebAssembly.Memory, pending: PendingPages, order: SaveOrder, bench: Workbench): SaveResult {
+  const { work, target } = order;
+  const source = { memory, pending, paging: order.paging === undefined ? undefined : fileOf(order.paging) };
+  if (work.kind === 'slots') {
+    assert(typeof target !== 'string', 'slots are in a file');
+    return saveToSlots(source, fileOf(target), work, bench);
+  }
+  assert(typeof target === 'string', 'a file is made in a directory');
+  return saveToFile(source, new FileDevice(target), work, bench);
+}
+
+function fileOf({ path, descriptor }: OpenFile): ReturnType<typeof fileOfDescriptor> {
+  return fileOfDescriptor(path, descriptor);
+}
+
+main(workerData as SaveThreadData);

@@ -1,0 +1,149 @@
+/**
+ * Every policy, with and without `--fork`, with all pages resident and with few: killed at any instant, again and again, a job
+ * leaves what an uninterrupted run leaves. Timers, budgets and `--fork` change from run to run; the policy stays.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { continuo, program, scratch, workload } from '../cli/continuo.ts';
+import { counted, counts } from '../cli/guests.ts';
+import { Random } from '../support/random.ts';
+import { referenceDigests } from '../workloads/reference.ts';
+import { killUntilDone, seed } from './kill-schedule.ts';
+
+console.log(`Instants of the kills: CONTINUO_TEST_SEED=${seed}`);
+
+const expected = (name: string, size: number): string =>
+  `${name} size=${size} seed=3 digest=${referenceDigests[name](size, 3).toString(16).padStart(16, '0')}\n`;
+
+const POLICIES = ['none', 'sequential', 'incremental', 'continuous'];
+
+interface Stats {
+  readonly policy: string;
+  readonly fork: boolean;
+  readonly pages: number;
+  readonly faults: { readonly protection: number; readonly copy: number };
+  readonly checkpoints: readonly {
+    readonly trigger: string;
+    readonly dirtyPages: number;
+    readonly residentDirtyPages: number;
+    readonly pagesWritten: number;
+    readonly pagesRead: number;
+    readonly zeroPages: number;
+    readonly forked: boolean;
+  }[];
+}
+
+async function stats(
+  path: string,
+  args: readonly string[],
+  ...options: string[]
+): Promise<{ text: string; run: Stats }> {
+  const folder = scratch();
+  const file = join(folder, 'stats');
+  const words = ['run', '--job', join(folder, 'job'), '--stats', file, '--interval', 'none', ...options, path, ...args];
+  const { exitCode, stdout, stderr } = await continuo(words);
+  expect({ exitCode, stderr }, words.join(' ')).toEqual({ exitCode: 0, stderr: '' });
+  return { text: stdout, run: JSON.parse(readFileSync(file, 'utf8')) };
+}
+
+describe.each(POLICIES)('%s', (policy) => {
+  it.each([
+    { name: 'apsp', size: 420 },
+    { name: 'sort', size: 700_000 },
+  ])('$name, killed until it is done', async ({ name, size }) => {
+    const folder = scratch();
+    const output = join(folder, 'output');
+    const random = new Random(seed);
+    const draw = (): string[] => {
+      const options = ['run', '--job', join(folder, 'job'), '--policy', policy, '--verbose', '--stdout', output];
+      options.push('--interval', ['7ms', '20ms', '60ms'][random.below(3)]);
+      if (random.chance(0.5)) options.push('--fork');
+      if (random.chance(0.5)) options.push('--memory', ['60p', '300p', '2000p'][random.below(3)]);
+      return [...options, workload(name), String(size), '3'];
+    };
+    const { exitCode, kills } = await killUntilDone(draw, random, 400);
+    expect(exitCode, `seed ${seed}, ${kills} kills`).toBe(0);
+    expect(readFileSync(output, 'utf8'), `seed ${seed}`).toBe(expected(name, size));
+  });
+
+  it('keeps files and output that the program writes while checkpoints are saved, each byte once', async () => {
+    const folder = scratch();
+    const path = program(folder, 'counts', counts(60, 2_000_000));
+    const output = join(folder, 'output');
+    writeFileSync(output, '');
+    const random = new Random(seed + 1);
+    const args = ['run', '--job', join(folder, 'job'), '--policy', policy, '--fork', '--interval', '5ms'];
+    const { exitCode } = await killUntilDone([...args, '--verbose', '--stdout', output, path], random, 200);
+    expect(exitCode, `seed ${seed}`).toBe(7);
+    expect(readFileSync(output, 'utf8'), `seed ${seed}`).toBe(counted(60));
+  });
+});
+
+describe('a checkpoint every so many safepoints', () => {
+  const size = 160;
+  const run = (policy: string, ...options: string[]) =>
+    stats(workload('apsp'), [String(size), '3'], '--policy', policy, '--every', '4001', ...options);
+
+  it.each(POLICIES.slice(1))('of %s is taken at the same places with and without --fork', async (policy) => {
+    // How many safepoints a loop has depends on how writes become known, which --fork changes where all pages are resident.
+    for (const memory of policy === 'incremental' ? [[], ['--memory', '40p']] : [['--memory', '40p']]) {
+      const plain = await run(policy, ...memory);
+      const forked = await run(policy, ...memory, '--fork');
+      for (const { text } of [plain, forked]) expect(text).toBe(expected('apsp', size));
+      const counts = ({ checkpoints }: Stats) => checkpoints.filter(({ trigger }) => trigger === 'safepoints').length;
+      expect(counts(plain.run)).toBeGreaterThan(5);
+      expect(counts(forked.run)).toBe(counts(plain.run));
+      expect(forked.run.checkpoints.filter(({ forked: aside }) => aside)).toHaveLength(counts(plain.run));
+      expect(plain.run.checkpoints.every(({ forked: aside }) => !aside)).toBe(true);
+    }
+  });
+
+  it('costs the pages that the policy says', async () => {
+    const memory = ['--memory', '40p'];
+    const sequential = (await run('sequential', ...memory)).run;
+    const incremental = (await run('incremental', ...memory)).run;
+    const continuous = (await run('continuous', ...memory)).run;
+    const middle = ({ checkpoints }: Stats) => checkpoints.filter(({ trigger }) => trigger === 'safepoints').slice(2);
+    for (const one of middle(sequential)) {
+      expect(one.pagesWritten).toBeGreaterThan(sequential.pages >>> 2);
+      expect(one.pagesRead).toBeGreaterThan(0);
+    }
+    for (const one of middle(incremental)) {
+      expect(one.pagesWritten + one.zeroPages).toBe(one.dirtyPages);
+      expect(one.pagesRead).toBeLessThanOrEqual(one.dirtyPages - one.residentDirtyPages);
+    }
+    for (const one of middle(continuous)) {
+      expect(one.pagesWritten + one.zeroPages).toBe(one.residentDirtyPages);
+      expect(one.pagesRead).toBe(0);
+    }
+    const dirty = ({ checkpoints }: Stats) => checkpoints.map(({ dirtyPages }) => dirtyPages).slice(2, -1);
+    // The same pages at the same safepoints, whoever counts them.
+    expect(dirty(incremental)).toEqual(dirty(continuous));
+    // Each page once in each interval, and in the last one, which ends with the program.
+    const total = incremental.checkpoints.slice(1).reduce((sum, { dirtyPages }) => sum + dirtyPages, 0);
+    expect(incremental.faults.protection).toBe(total + incremental.checkpoints[0].dirtyPages);
+  });
+});
+
+describe('a job', () => {
+  it('goes on in its own way without --policy, and refuses another', async () => {
+    const folder = scratch();
+    const job = join(folder, 'job');
+    const command = ['--job', job, '--interval', 'none', workload('fib'), '20', '3'];
+    expect((await continuo(['run', '--policy', 'incremental', ...command])).exitCode).toBe(0);
+    expect((await continuo(['run', ...command])).exitCode).toBe(0);
+    const refused = await continuo(['run', '--policy', 'continuous', ...command]);
+    expect(refused).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('--fresh') });
+    const shown = JSON.parse((await continuo(['inspect', '--json', job])).stdout) as { policy: string };
+    expect(shown.policy).toBe('incremental');
+    expect((await continuo(['run', '--policy', 'continuous', '--fresh', ...command])).exitCode).toBe(0);
+  });
+
+  it('is what --policy and --fork are about', async () => {
+    for (const option of [['--policy', 'incremental'], ['--fork']]) {
+      const refused = await continuo(['run', ...option, workload('fib'), '10', '3']);
+      expect(refused).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('--job') });
+    }
+  });
+});
