@@ -97,7 +97,7 @@ function readRun(value: CheckedValue): ComparisonRun {
   const amount = (name: string): number => value.field(name).amount();
   const faults = value.field('faults');
   return {
-    runMs: amount('runMs'),
+    runMs: aboveZero(value.field('runMs')),
     guestMs: amount('guestMs'),
     pages: amount('pages'),
     outputDigest: value.field('outputDigest').text(),
@@ -122,6 +122,11 @@ function readRun(value: CheckedValue): ComparisonRun {
     pageIns: amount('pageIns'),
     pageOuts: amount('pageOuts'),
   };
+}
+
+/** Run times are divided by. */
+function aboveZero(value: CheckedValue): number {
+  return value.amount() > 0 ? value.amount() : value.refuse('a time above 0');
 }
 
 /** Two cells of the same policy and memory would stand in each other's place. */
