@@ -20,14 +20,13 @@ import { measuredText } from './machine-description.ts';
 import { type Markup, markup } from './markup.ts';
 import { capitalized, countText, overheadText } from './number-text.ts';
 import { type Figure, type Panel, figure, legendEntry, page, paragraphs, table } from './page.ts';
-import { type PlotLibrary, domainWithRoom, loadPlotKit, textWidthPx } from './plot-kit.ts';
+import { type PlotLibrary, domainWithRoom, loadPlotKit, textWidthPx, tickMarginPx } from './plot-kit.ts';
 import { policyColour } from './policy.ts';
 
 /** Heights and margins of plots with a line a policy, in CSS pixels. */
 const ROW_PX = 28;
 const AXIS_PX = 46;
 const TOP_PX = 8;
-const RIGHT_PX = 14;
 /** Times further apart than this factor need a logarithmic scale. */
 const LINEAR_FACTOR = 20;
 
@@ -96,18 +95,23 @@ function panels(
 }
 
 /** What plots with a line a policy have in common, and the length that is left for their scale. */
-function policyRows(cells: readonly CellSummary[], widthPx: number): { frame: PlotOptions; lengthPx: number } {
+function policyRows(
+  cells: readonly CellSummary[],
+  widthPx: number,
+  mostText: string,
+): { frame: PlotOptions; lengthPx: number } {
+  const marginRight = tickMarginPx(mostText);
   const marginLeft = Math.max(...cells.map(({ label }) => textWidthPx(label))) + 12;
   return {
     frame: {
       height: TOP_PX + AXIS_PX + ROW_PX * cells.length,
       marginLeft,
-      marginRight: RIGHT_PX,
+      marginRight,
       marginTop: TOP_PX,
       marginBottom: AXIS_PX,
       y: { domain: cells.map(({ label }) => label), label: null, type: 'band', tickSize: 0, padding: 0.3 },
     },
-    lengthPx: widthPx - marginLeft - RIGHT_PX,
+    lengthPx: widthPx - marginLeft - marginRight,
   };
 }
 
@@ -126,7 +130,7 @@ function ratioFigure(plot: PlotLibrary, comparison: Comparison, memories: readon
     const rows = cells.flatMap(({ label, policy, fork, ratio }) =>
       ratio === undefined ? [] : [{ label, fork, colour: policyColour(policy), ...ratio }],
     );
-    const { frame, lengthPx } = policyRows(cells, widthPx);
+    const { frame, lengthPx } = policyRows(cells, widthPx, '1.0');
     const domain = domainWithRoom(least - margin, most, lengthPx, textWidthPx('+100.0 %') + 8);
     return {
       ...frame,
@@ -196,7 +200,7 @@ function accessFigure(plot: PlotLibrary, memories: readonly MemorySummary[]): Fi
       ];
     });
     const totals = cells.map((cell) => ({ label: cell.label, total: accesses(cell) }));
-    const { frame, lengthPx } = policyRows(cells, widthPx);
+    const { frame, lengthPx } = policyRows(cells, widthPx, countText(most));
     const domain = domainWithRoom(0, most, lengthPx, textWidthPx(countText(most)) + 8);
     return {
       ...frame,
@@ -245,7 +249,7 @@ function pauseFigure(plot: PlotLibrary, memories: readonly MemorySummary[]): Fig
       const [pause, longest, durable] = figures.map((of) => cell.of(of));
       return { label: cell.label, fork: cell.fork, colour: policyColour(cell.policy), pause, longest, durable };
     });
-    const { frame, lengthPx } = policyRows(cells, widthPx);
+    const { frame, lengthPx } = policyRows(cells, widthPx, countText(most));
     return {
       ...frame,
       x: {

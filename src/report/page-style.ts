@@ -42,9 +42,9 @@ figcaption { max-width: 74ch; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 18px; list-style: none; margin: 6px 0; padding: 0; max-width: none; }
 .legend li { display: flex; align-items: center; gap: 7px; margin: 0; font-size: 0.875rem; }
 .legend svg { flex: none; }
-.box { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: 8px 0 14px; }
+.box { overflow-x: auto; width: fit-content; max-width: 100%; border: 1px solid var(--line); border-radius: 6px; margin: 8px 0 14px; }
 .box:focus-visible { outline: 2px solid var(--continuous); }
-table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; width: 100%; }
+table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 8px 12px; font-weight: 600; }
 th, td { padding: 5px 12px; text-align: right; white-space: nowrap; }
 th { font-weight: 600; color: var(--soft); vertical-align: bottom; }
@@ -61,5 +61,6 @@ th.section span { position: sticky; left: 12px; }
   .narrow { display: block; }
   .wide { display: none; }
   th, td { padding: 5px 9px; }
+  th.section span { left: 9px; }
 }
 `;

@@ -16,7 +16,7 @@ import {
   tableFindings,
   tableLines,
 } from './paper-summary.ts';
-import { type PlotLibrary, domainWithRoom, textWidthPx } from './plot-kit.ts';
+import { type PlotLibrary, domainWithRoom, textWidthPx, tickMarginPx } from './plot-kit.ts';
 import { policyColour } from './policy.ts';
 
 const PLOT_HEIGHT_PX = 260;
@@ -63,6 +63,7 @@ function seriesFrame(xLabel: string, yLabel: string, widthPx: number): PlotOptio
       grid: true,
       ticks: 5,
       zero: true,
+      nice: true,
       tickFormat: countText,
     },
   };
@@ -94,11 +95,12 @@ function meansPanel(plot: PlotLibrary, here: Accesses, paper: Accesses): Panel {
     label: 'Mean dirty pages and disk accesses a checkpoint, here and in the paper',
     options: (widthPx) => {
       const marginLeft = textWidthPx('accesses, incremental: paper') + 10;
-      const lengthPx = widthPx - marginLeft - 12;
+      const marginRight = tickMarginPx(countText(most));
+      const lengthPx = widthPx - marginLeft - marginRight;
       return {
         height: ROW_PX * rows.length + MARGIN_BOTTOM_PX + 8,
         marginLeft,
-        marginRight: 12,
+        marginRight,
         marginTop: 8,
         marginBottom: MARGIN_BOTTOM_PX,
         x: {

@@ -85,7 +85,7 @@ export function figure5Findings({ figure5, frames }: PaperResults): string[] {
     const fewer = here.dirtyPages < paperFigure5.dirtyPages ? 'fewer' : 'more';
     findings.push(
       `There are ${fewer} dirty pages than in the paper, ${countText(here.dirtyPages)} and not ` +
-        `${countText(paperFigure5.dirtyPages)}. Here the rows of the result, ${countText(figure5.size)}² numbers of 8 bytes, ` +
+        `${countText(paperFigure5.dirtyPages)}. Here the rows of the result, ${figure5.size}² numbers of 8 bytes, ` +
         `are ${countText(rows)} pages a checkpoint; what else is dirty is the program's marks and the pages that two ` +
         `checkpoints share. The image has ${countText(figure5.pages)} pages, the paper's ${countText(paperFigure5.pages)}, ` +
         'which include the stacks and the data of shared libraries; what its program writes besides the result the ' +

@@ -50,3 +50,8 @@ export function domainWithRoom(
   const extent = most > least ? most - least : Math.max(1e-9, Math.abs(most) * 0.01);
   return [least, least + (extent * lengthPx) / Math.max(lengthPx / 3, lengthPx - roomPx)];
 }
+
+/** A margin in which half of the last tick's number finds room. */
+export function tickMarginPx(mostText: string): number {
+  return Math.max(14, Math.ceil(textWidthPx(`${mostText}0`) / 2));
+}

@@ -73,7 +73,7 @@ export function sampleComparison(seed: number, sizes: readonly (number | null)[]
         ...none,
         ratio: 2.1,
         dirty: 376,
-        read: 9008 - resident,
+        read: Math.max(0, 9008 - resident),
         written: 9008,
         pauseMs: 320,
         commitMs: 320,
