@@ -20,7 +20,14 @@ import { measuredText } from './machine-description.ts';
 import { type Markup, markup } from './markup.ts';
 import { capitalized, countText, overheadText } from './number-text.ts';
 import { type Figure, type Panel, figure, legendEntry, page, paragraphs, table } from './page.ts';
-import { type PlotLibrary, domainWithRoom, loadPlotKit, textWidthPx, tickMarginPx } from './plot-kit.ts';
+import {
+  type PlotLibrary,
+  domainWithRoom,
+  loadPlotKit,
+  logarithmicTicks,
+  textWidthPx,
+  tickMarginPx,
+} from './plot-kit.ts';
 import { policyColour } from './policy.ts';
 
 /** Heights and margins of plots with a line a policy, in CSS pixels. */
@@ -163,7 +170,11 @@ function ratioFigure(plot: PlotLibrary, comparison: Comparison, memories: readon
       legendEntry('range', 'var(--ink)', 'least to most'),
       legendEntry('tick', 'var(--none)', 'none'),
     ],
-    panels: panels(memories, 'Run time divided by that with no checkpoints', draw),
+    panels: panels(
+      memories.filter(({ cells }) => cells.some(({ ratio }) => ratio !== undefined)),
+      'Run time divided by that with no checkpoints',
+      draw,
+    ),
     caption: [
       'Ratios between runs of the same round. The axis does not begin at zero.',
       ...memories.map((memory) => named(memories, memory, ratioSentence(comparison, memory))),
@@ -256,7 +267,7 @@ function pauseFigure(plot: PlotLibrary, memories: readonly MemorySummary[]): Fig
         ...(isLogarithmic
           ? { type: 'log' as const, domain: [least / 1.25, most * 1.25], tickFormat: millisecondTick }
           : { domain: [0, most * 1.05] }),
-        ticks: isLogarithmic ? Math.min(5, tickCount(lengthPx)) : tickCount(lengthPx),
+        ticks: isLogarithmic ? logarithmicTicks(least / 1.25, most * 1.25, lengthPx) : tickCount(lengthPx),
         grid: true,
         label: `ms${isLogarithmic ? ' (logarithmic scale)' : ''}`,
         labelArrow: 'none',

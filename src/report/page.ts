@@ -59,11 +59,12 @@ export function paragraphs(texts: readonly string[], style = ''): Markup[] {
 }
 
 export function figure(kit: PlotKit, { id, legend, panels, caption }: Figure): Markup {
-  return markup`<figure id="${id}">
-<ul class="legend">${legend}</ul>
+  const pictures = markup`<ul class="legend">${legend}</ul>
 <div class="panels">
 ${panels.map((panel) => panelMarkup(kit, panel))}
-</div>
+</div>`;
+  return markup`<figure id="${id}">
+${panels.length === 0 ? '' : pictures}
 <figcaption>${paragraphs(caption)}</figcaption>
 </figure>
 `;

@@ -12,6 +12,9 @@ export const PLOT_FONT_PX = 12;
 /** Mean width of a letter of the system's fonts at that size; an estimate on the safe side. */
 const LETTER_PX = 6.7;
 
+/** Room of a number at a logarithmic scale. */
+const LOGARITHMIC_TICK_PX = 44;
+
 export interface PlotKit {
   readonly plot: PlotLibrary;
   /** The picture; `label` is what somebody hears who cannot see it. */
@@ -54,4 +57,16 @@ export function domainWithRoom(
 /** A margin in which half of the last tick's number finds room. */
 export function tickMarginPx(mostText: string): number {
   return Math.max(14, Math.ceil(textWidthPx(`${mostText}0`) / 2));
+}
+
+/** Ticks of a logarithmic scale: 1, 2 and 5 of each power of ten where there is room, else fewer. */
+export function logarithmicTicks(least: number, most: number, lengthPx: number): number[] {
+  const powers: number[] = [];
+  for (let power = Math.floor(Math.log10(least)); power <= Math.ceil(Math.log10(most)); power++) powers.push(power);
+  const choices = [
+    powers.flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power)),
+    ...[1, 2, 3, 4].map((step) => powers.filter((power) => power % step === 0).map((power) => 10 ** power)),
+  ];
+  const within = choices.map((ticks) => ticks.filter((tick) => tick >= least && tick <= most));
+  return within.find((ticks) => ticks.length * LOGARITHMIC_TICK_PX <= lengthPx) ?? [];
 }
