@@ -46,6 +46,7 @@ figcaption { max-width: 74ch; }
 .box:focus-visible { outline: 2px solid var(--continuous); }
 table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 8px 12px; font-weight: 600; }
+caption span { position: sticky; left: 12px; display: inline-block; max-width: calc(100vw - 52px); }
 th, td { padding: 5px 12px; text-align: right; white-space: nowrap; }
 th { font-weight: 600; color: var(--soft); vertical-align: bottom; }
 th.group { text-align: left; border-left: 1px solid var(--line); padding-bottom: 0; color: var(--ink); }

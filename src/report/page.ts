@@ -50,10 +50,13 @@ export interface Figure {
   readonly caption: readonly string[];
 }
 
-/** A paragraph a sentence or more; a number stays on one line with its unit. */
+/** A paragraph for each text; a number stays on one line with its unit, so do a policy's name and a date. */
 export function paragraphs(texts: readonly string[], style = ''): Markup[] {
   return texts.map((text) => {
-    const kept = text.replace(/(\d) (%|×|ms|µs|s|B|kB|MB|GB|pages|frames)(?![\w])/g, '$1\u00a0$2');
+    const kept = text
+      .replace(/(\d) (%|×|ms|µs|s|B|kB|KB|MB|GB|pages|frames)(?![\w])/g, '$1\u00a0$2')
+      .replace(/ \+ fork\b/g, '\u00a0+\u00a0fork')
+      .replace(/\b(\d{4})-(\d\d)-(\d\d)\b/g, '$1\u2011$2\u2011$3');
     return style === '' ? markup`<p>${kept}</p>` : markup`<p class="${style}">${kept}</p>`;
   });
 }
@@ -124,7 +127,7 @@ export function table({ id, caption, corner, groups, sections }: Table): Markup 
     return markup`<tbody>${name === '' ? '' : line}${lines}</tbody>`;
   });
   return markup`<div class="box" tabindex="0" role="region" aria-label="${caption}">
-<table id="${id}"><caption>${caption}</caption>
+<table id="${id}"><caption><span>${caption}</span></caption>
 <thead>${isGrouped ? groupRow : ''}<tr><th class="corner" scope="col">${corner}</th>${heads}</tr></thead>
 ${body}</table></div>
 `;
