@@ -18,7 +18,10 @@ let folder: string;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'continuo-report-'));
-  if (chromium === undefined) return;
+  if (chromium === undefined) {
+    console.warn(`The pages are not looked at: ${NO_BROWSER}`);
+    return;
+  }
   // The sandbox needs rights that a container has not; the pages are our own and run no script.
   browser = await launch({ executablePath: chromium, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
 });
