@@ -22,6 +22,7 @@ export const Op = {
   catch: 0x07,
   throw: 0x08,
   rethrow: 0x09,
+  throwRef: 0x0a,
   end: 0x0b,
   br: 0x0c,
   brIf: 0x0d,
@@ -36,6 +37,7 @@ export const Op = {
   drop: 0x1a,
   select: 0x1b,
   selectTyped: 0x1c,
+  tryTable: 0x1f,
   localGet: 0x20,
   localSet: 0x21,
   localTee: 0x22,
@@ -124,6 +126,8 @@ export const Immediate = {
   lane: 12,
   selectTypes: 13,
   heapType: 14,
+  /** A block type and catch clauses. */
+  tryTable: 15,
 } as const;
 
 export const immediateOf = new Uint8Array(TABLE_SIZE);
@@ -159,11 +163,13 @@ function defineCore(): void {
   define(0x00, 0x01, im.none, 0, 0);
   define(0x02, 0x04, im.block, VARIES, 0);
   define(0x05, 0x05, im.none, VARIES, 0);
-  // Exceptions in their first form, which engines have by default.
+  // Exceptions in their first form, then in their second, by reference.
   define(0x06, 0x06, im.block, VARIES, 0);
   define(0x07, 0x09, im.index, VARIES, 0);
   define(0x18, 0x18, im.index, VARIES, 0);
   define(0x19, 0x19, im.none, VARIES, 0);
+  define(0x0a, 0x0a, im.none, VARIES, 0);
+  define(0x1f, 0x1f, im.tryTable, VARIES, 0);
   define(0x0b, 0x0b, im.none, VARIES, 0);
   define(0x0c, 0x0d, im.index, VARIES, 0);
   define(0x0e, 0x0e, im.labelTable, VARIES, 0);

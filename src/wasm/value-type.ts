@@ -7,6 +7,7 @@ export const ValueType = {
   v128: 0x7b,
   funcref: 0x70,
   externref: 0x6f,
+  exnref: 0x69,
 } as const;
 
 const names: Readonly<Record<number, string>> = {
@@ -17,6 +18,7 @@ const names: Readonly<Record<number, string>> = {
   0x7b: 'v128',
   0x70: 'funcref',
   0x6f: 'externref',
+  0x69: 'exnref',
 };
 
 export function valueTypeName(type: number): string {
@@ -28,7 +30,7 @@ export function isKnownValueType(type: number): boolean {
 }
 
 export function isReferenceType(type: number): boolean {
-  return type === ValueType.funcref || type === ValueType.externref;
+  return type === ValueType.funcref || type === ValueType.externref || type === ValueType.exnref;
 }
 
 /** Bytes a value takes in memory; references have no bytes and give 0. */

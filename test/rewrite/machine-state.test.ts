@@ -9,7 +9,8 @@ import {
   encodeMachineState,
   pagingFigureNames,
 } from '../../src/machine/machine-state.ts';
-import { UnsavableReferenceError, captureState, restoreState } from '../../src/machine/state-capture.ts';
+import { UnsavableReferenceError } from '../../src/machine/saved-references.ts';
+import { captureState, restoreState } from '../../src/machine/state-capture.ts';
 import { PositionKind } from '../../src/rewrite/function-plan.ts';
 import type { RewriteOptions } from '../../src/rewrite/rewrite.ts';
 import { Op } from '../../src/wasm/opcode.ts';

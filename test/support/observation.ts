@@ -1,4 +1,5 @@
 import { PAGE_BYTES } from '../../src/memory/layout.ts';
+import { ValueType } from '../../src/wasm/value-type.ts';
 
 /** A program, what it imports and what is called: everything that two ways of running it have in common. */
 export interface Scenario {
@@ -42,6 +43,11 @@ export function describeValue(value: unknown, numberOf: FunctionNumber): string 
   if (Object.is(value, -0)) return '-0';
   if (typeof value === 'object' && value !== null) return 'host object';
   return String(value);
+}
+
+/** What a global or table entry of reference type holds. JavaScript cannot look at references to exceptions. */
+export function describeReference(type: number, read: () => unknown, numberOf: FunctionNumber): string {
+  return type === ValueType.exnref ? 'an exception or null' : describeValue(read(), numberOf);
 }
 
 /** Calls the guest and says how that ended; a trap with its message, which tells the kind of trap. */
