@@ -51,13 +51,7 @@ export class ReferenceCapture {
 
   /** Takes in the references among values that lie one after the other. */
   add(types: readonly number[], values: Uint8Array): void {
-    if (!types.some(isReferenceType)) return;
-    const view = new DataView(values.buffer, values.byteOffset, values.length);
-    let offset = 0;
-    for (const type of types) {
-      if (isReferenceType(type)) this.#addEntry(type, view.getInt32(offset, true));
-      offset += frameValueBytes(type);
-    }
+    for (const { type, index } of entriesAmong(types, values)) this.#addEntry(type, index);
   }
 
   #addEntry(type: number, index: number): void {
@@ -108,9 +102,16 @@ export function restoreSavedReferences(instance: GuestInstance, saved: SavedRefe
   restoreReferences(instance, ValueType.externref, saved.savedExternrefs);
   // What an exception refers to lies behind it: it must be there first.
   for (let k = saved.savedExceptions.length - 1; k >= 0; k--) makeException(instance, k, saved.savedExceptions);
-  // Whoever saves more before the frames are resumed does it behind theirs.
-  const lengths = [saved.savedFuncrefs.length, saved.savedExternrefs.length, saved.savedExceptions.length];
-  instance.savedReferenceCount = Math.max(...lengths);
+}
+
+/** Entries that frames name: whoever saves more before they are resumed does it behind these. */
+export function entryCount({ layouts, frames }: Pick<MachineState, 'layouts' | 'frames'>): number {
+  const types = layouts.map(({ localTypes, stackTypes }) => [...localTypes, ...stackTypes]);
+  let count = 0;
+  for (const { layout, values } of frames) {
+    for (const { index } of entriesAmong(types[layout], values)) count = Math.max(count, index + 1);
+  }
+  return count;
 }
 
 function restoreReferences(instance: GuestInstance, type: number, numbers: readonly number[]): void {
@@ -141,20 +142,29 @@ function refuseUnknownReferences(
   types: readonly number[],
   values: Uint8Array,
 ): void {
-  const view = new DataView(values.buffer, values.byteOffset, values.length);
-  let offset = 0;
-  for (const type of types) {
-    if (isReferenceType(type)) {
-      const named = view.getInt32(offset, true);
-      const [from, to] =
-        type === ValueType.exnref ? [index + 1, exceptionCount] : [0, instance.savedReferences.get(type)!.length];
-      if (named < from || named >= to) {
-        throw new CorruptionError(`the checkpoint holds an exception that refers to entry ${named} of ${to}`);
-      }
+  for (const { type, index: named } of entriesAmong(types, values)) {
+    const [from, to] =
+      type === ValueType.exnref ? [index + 1, exceptionCount] : [0, instance.savedReferences.get(type)!.length];
+    if (named < from || named >= to) {
+      throw new CorruptionError(`the checkpoint holds an exception that refers to entry ${named} of ${to}`);
     }
-    offset += frameValueBytes(type);
   }
 }
+
+/** The references among values that lie one after the other: the entries that they name. */
+function entriesAmong(types: readonly number[], values: Uint8Array): { type: number; index: number }[] {
+  if (!types.some(isReferenceType)) return NO_ENTRIES;
+  const view = new DataView(values.buffer, values.byteOffset, values.length);
+  const entries: { type: number; index: number }[] = [];
+  let offset = 0;
+  for (const type of types) {
+    if (isReferenceType(type)) entries.push({ type, index: view.getInt32(offset, true) });
+    offset += frameValueBytes(type);
+  }
+  return entries;
+}
+
+const NO_ENTRIES: { type: number; index: number }[] = [];
 
 /** Puts what a number stands for into a global of reference type; exceptions are among the saved ones. */
 export function restoreGlobal(instance: GuestInstance, index: number, number: number): void {

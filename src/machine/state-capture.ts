@@ -8,7 +8,13 @@ import type { Module } from '../wasm/module.ts';
 import { isReferenceType } from '../wasm/value-type.ts';
 import type { GuestInstance } from './guest-instance.ts';
 import type { MachineState, Phase, StateLayout } from './machine-state.ts';
-import { ReferenceCapture, restoreGlobal, restoreSavedReferences, restoreTable } from './saved-references.ts';
+import {
+  ReferenceCapture,
+  entryCount,
+  restoreGlobal,
+  restoreSavedReferences,
+  restoreTable,
+} from './saved-references.ts';
 import type { KnownPosition } from './stack-area.ts';
 
 /** The state of a stopped instance, its pages excepted. */
@@ -62,6 +68,7 @@ export function restoreState(instance: GuestInstance, state: MachineState): void
   // Active data segments are passive in the rewritten module; code that names one finds it dropped, as it must.
   instance.callRuntime(RuntimeKey.dropActiveData);
   restoreFrames(instance, state);
+  instance.savedReferenceCount = entryCount(state);
 }
 
 /** A state read from a file may be of another program, or damaged where no checksum saw it. */

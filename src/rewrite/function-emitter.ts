@@ -43,7 +43,7 @@ for (let op = 0; op < plain.length; op++) {
 for (const op of [
   Op.localGet, Op.localSet, Op.localTee, Op.globalGet, Op.globalSet, Op.tableGet, Op.tableSet, Op.select,
   Op.selectTyped, Op.refNull, Op.return, Op.unreachable, Op.else, Op.returnCallIndirect, Op.throw,
-  Op.throwRef,
+  Op.throwRef, Op.refAsNonNull,
 ]) plain[op] = 1; // prettier-ignore
 for (const op of [
   Op.refFunc, Op.memorySize, Op.memoryGrow, Op.memoryInit, Op.memoryCopy, Op.memoryFill, Op.dataDrop, Op.elemDrop,

@@ -342,6 +342,8 @@ export class BodyDecoder {
       }
       case Op.selectTyped:
         return this.#push(this.#below(stack, 3), this.immediate[i]);
+      case Op.refAsNonNull:
+        return this.#push(this.nodeBelow[stack], this.nodeType[stack]);
       case Op.refNull:
         return this.#push(stack, this.immediate[i]);
       case Op.call:

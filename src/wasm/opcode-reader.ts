@@ -20,7 +20,7 @@ export function readOpcode(reader: ByteReader): number {
   return op;
 }
 
-const garbageCollectionOpcodes = [0x14, 0x15, 0xd3, 0xd4, 0xd5, 0xd6, 0xfb];
+const garbageCollectionOpcodes = [0x14, 0x15, 0xd3, 0xd5, 0xd6, 0xfb];
 
 function refuse(byte: number, sub: number | undefined, at: number): never {
   throw new UnsupportedModuleError(featureOf(byte, sub), 'code', at);

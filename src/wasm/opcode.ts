@@ -89,6 +89,7 @@ export const Op = {
   refNull: 0xd0,
   refIsNull: 0xd1,
   refFunc: 0xd2,
+  refAsNonNull: 0xd4,
   memoryInit: PREFIX_MISC + 8,
   dataDrop: PREFIX_MISC + 9,
   memoryCopy: PREFIX_MISC + 10,
@@ -221,6 +222,8 @@ function defineReferencesAndBulk(): void {
   define(0xd0, 0xd0, im.heapType, VARIES, 0);
   define(0xd1, 0xd1, im.none, 1, I);
   define(0xd2, 0xd2, im.index, 0, ValueType.funcref);
+  // Binaryen puts it where its own types tell that a reference is not null.
+  define(0xd4, 0xd4, im.none, VARIES, 0);
   define(Op.memoryInit, Op.memoryInit, im.indexPair, 3, 0);
   define(Op.dataDrop, Op.dataDrop, im.index, 0, 0);
   define(Op.memoryCopy, Op.memoryCopy, im.indexPair, 3, 0);

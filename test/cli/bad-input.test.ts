@@ -84,7 +84,7 @@ describe('programs', () => {
             name: 'exceptions by reference, in code',
             module: commandOf(0x1f, 0x40, 0, 0x0b),
             message:
-              /the program uses exceptions by reference \(exnref\) \(code section, byte 40\), which this Node\.js \(v[\d.]+\) does not have; Node\.js 24 has them\n$/,
+              /the program uses exceptions by reference \(exnref\) \(code section, byte 40\), which this Node\.js \(v[\d.]+\) does not have; Node\.js 24 has it\n$/,
           },
           {
             name: 'exceptions by reference, in a type',

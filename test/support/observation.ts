@@ -58,6 +58,8 @@ export function outcomeOf(run: () => unknown, numberOf: FunctionNumber): string 
     if (error instanceof WebAssembly.RuntimeError) return `trapped: ${error.message}`;
     if (error instanceof RangeError) return `trapped: ${error.message}`;
     if (error instanceof GuestException) return 'threw: an exception of the guest';
+    // By the tag of JavaScript's own exceptions, programs can throw any value.
+    if (error === null) return 'threw: null';
     // Vectors cannot pass between the guest and JavaScript: an attempt ends the call.
     if (error instanceof TypeError && error.message.startsWith('type incompatibility'))
       return `threw: ${error.message}`;

@@ -256,7 +256,7 @@ describe('what the table does not know is refused', () => {
     ['atomic instructions (threads)', [0x41, 0, 0xfe, 0x10, 2, 0xfd, 0x0c, 0x1a]],
     ['instructions of the garbage-collection', [0xfb, 0x00, 0]],
     ['instructions of the garbage-collection', [0x14, 0]],
-    ['instructions of the garbage-collection', [0xd4]],
+    ['instructions of the garbage-collection', [0xd5, 0]],
     ['values of type 0x64', [0x02, 0x64, 0x69, 0x0b]],
     ['references of the garbage-collection', [0xd0, 0x6e, 0x1a]],
   ])('by name: %s', (feature, code) => {
@@ -268,10 +268,13 @@ describe('what the table does not know is refused', () => {
     ['throw_ref', [0xd0, 0x69, 0x0a]],
     ['try_table', [0x1f, 0x40, 0, END]],
     ['a block', [0x02, 0x69, 0x00, END, 0x1a]],
-  ])('as missing from the engine: %s', (_, code) => {
+    ['ref.as_non_null', [0xd0, 0x70, 0xd4, 0x1a]],
+  ])('as missing from the engine: %s', (name, code) => {
     const wasm = moduleOf([], [], Uint8Array.from([0, ...code, END]));
     expect(() => prepareProgram(wasm, { tracking: 'none', counting: false })).toThrow(
-      /uses exceptions by reference \(exnref\) \(code section, byte \d+\), which this Node.js/,
+      name === 'ref.as_non_null'
+        ? /uses ref\.as_non_null \(typed function references\) \(code section, byte \d+\), which this Node.js/
+        : /uses exceptions by reference \(exnref\) \(code section, byte \d+\), which this Node.js/,
     );
   });
 
