@@ -21,8 +21,23 @@ const names: Readonly<Record<number, string>> = {
   0x69: 'exnref',
 };
 
+/** Types that are refused, by the name that people know. */
+const refusedNames: Readonly<Record<number, string>> = {
+  0x63: 'a reference to one type, (ref null …),',
+  0x64: 'a reference that cannot be null, (ref …),',
+  0x6a: 'arrayref',
+  0x6b: 'structref',
+  0x6c: 'i31ref',
+  0x6d: 'eqref',
+  0x6e: 'anyref',
+  0x71: 'nullref',
+  0x72: 'nullexternref',
+  0x73: 'nullfuncref',
+  0x74: 'nullexnref',
+};
+
 export function valueTypeName(type: number): string {
-  return names[type] ?? `type 0x${type.toString(16)}`;
+  return names[type] ?? refusedNames[type] ?? `type 0x${type.toString(16)}`;
 }
 
 export function isKnownValueType(type: number): boolean {

@@ -199,6 +199,25 @@ describe.runIf(hasExceptionsByReference())('references to exceptions', () => {
     }
   });
 
+  it('pass between instances, captured on either side', () => {
+    const user = assemble(`(module
+      (import "maker" "make" (func $make (param i64) (result exnref)))
+      (import "maker" "sum" (func $sum (param exnref) (result i64)))
+      ${busy}
+      (func (export "run") (result i64) (local $e exnref)
+        (local.set $e (call $make (i64.const 5)))
+        (drop (call $fib (i32.const 5)))
+        (i64.add (call $sum (local.get $e)) (call $sum (ref.null exn)))))`);
+    const maker = counted(everywhere);
+    const { instance, figures } = counted(user, { maker: { ...maker.instance.exports } });
+    expect(call(instance, 'run')).toBe(6n);
+    expect(maker.figures.captures + figures.captures).toBeGreaterThan(5);
+    // A plain instance on the other side.
+    const withPlain = counted(user, { maker: { ...plain(everywhere).exports } });
+    expect(call(withPlain.instance, 'run')).toBe(6n);
+    expect(withPlain.figures.captures).toBeGreaterThan(3);
+  });
+
   it('in a damaged state are refused', () => {
     const program = new RewrittenProgram(everywhere);
     const { rewritten, compiled } = program.variant({ tracking: 'none', counting: true });

@@ -28,7 +28,8 @@ beforeAll(() => {
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 interface Run {
-  readonly memory?: string;
+  /** Empty for all that there is. */
+  readonly memory: string;
   /** The Node.js that runs all. */
   readonly node?: string;
   readonly exceptions?: 'reference';
@@ -37,7 +38,7 @@ interface Run {
 function outcomeOf(name: string, seed: number, { memory, node = process.execPath, exceptions }: Run): Outcome {
   const json = join(scratch, `${name}.json`);
   const words = ['--job', 'short', '--rounds', '0', '--kills', String(KILLS), '--seed', String(seed), '--json', json];
-  if (memory !== undefined) words.push('--memory', memory);
+  if (memory !== '') words.push('--memory', memory);
   if (exceptions !== undefined) words.push('--exceptions', exceptions);
   const { stdout, stderr } = spawnSync(node, [harness, ...words, name], { encoding: 'utf8' });
   process.stdout.write(stdout);
@@ -61,12 +62,12 @@ function expectIdentical(name: string, run: Run, skip: (reason: string) => void)
 }
 
 it.for([
-  { name: 'flite' },
-  { name: 'quickjs' },
-  { name: 'sqlite' },
-  { name: 'lua' },
-  { name: 'muparser' },
-  { name: 'ruby' },
+  { name: 'flite', memory: '' },
+  { name: 'quickjs', memory: '' },
+  { name: 'sqlite', memory: '' },
+  { name: 'lua', memory: '' },
+  { name: 'muparser', memory: '' },
+  { name: 'ruby', memory: '' },
   { name: 'sqlite', memory: '64p' },
   { name: 'lua', memory: '64p' },
 ])(
@@ -75,7 +76,10 @@ it.for([
   ({ name, ...run }, { skip }) => expectIdentical(name, run, skip),
 );
 
-it.for([{ name: 'muparser' }, { name: 'lua', memory: '64p' }])(
+it.for([
+  { name: 'muparser', memory: '' },
+  { name: 'lua', memory: '64p' },
+])(
   '$name, its exceptions translated to those by reference, on a newer Node.js $memory',
   { timeout: TIMEOUT_MS },
   ({ name, ...run }, { skip }) => {

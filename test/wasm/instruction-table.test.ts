@@ -257,7 +257,8 @@ describe('what the table does not know is refused', () => {
     ['instructions of the garbage-collection', [0xfb, 0x00, 0]],
     ['instructions of the garbage-collection', [0x14, 0]],
     ['instructions of the garbage-collection', [0xd5, 0]],
-    ['values of type 0x64', [0x02, 0x64, 0x69, 0x0b]],
+    ['values of a reference that cannot be null', [0x02, 0x64, 0x69, 0x0b]],
+    ['values of nullexnref', [0x02, 0x74, 0x00, END, 0x1a]],
     ['references of the garbage-collection', [0xd0, 0x6e, 0x1a]],
   ])('by name: %s', (feature, code) => {
     const wasm = moduleOf([], [], Uint8Array.from([0, ...code, END]));
