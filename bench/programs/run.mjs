@@ -1,7 +1,7 @@
 // Real programs: plain Node and Continuo in turns, then Continuo killed at random instants until done; what they leave
 // must be the same byte for byte.
 //   node bench/programs/run.mjs [--rounds N] [--seed N] [--job short|long] [--interval D] [--kills N] [--memory SIZE]
-//     [--json FILE] [name …]
+//     [--exceptions reference] [--json FILE] [name …]
 //
 // What is measured, per round, each kind in a process of its own and in turns:
 //   plain       node:wasi as it comes: functions are compiled when first called, by the baseline compiler, and again by the
@@ -20,6 +20,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { geometricMean, machineFacts, median, parseArguments, writeResult } from '../measure.mjs';
 import { NotAvailable } from './cache.mjs';
+import { byReference } from './exceptions-by-reference.mjs';
 import { programNamed, programs } from './catalogue.mjs';
 import { JobRun, differences, randomNumbers } from './job-run.mjs';
 
@@ -30,6 +31,7 @@ const { options, rest } = parseArguments({
   interval: '1s',
   kills: '20',
   memory: '',
+  exceptions: '',
   json: '',
 });
 const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -40,7 +42,8 @@ const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-programs-'));
 const seed = Number(options.seed);
 const results = [];
 try {
-  for (const program of rest.length > 0 ? rest.map(programNamed) : programs) {
+  for (const named of rest.length > 0 ? rest.map(programNamed) : programs) {
+    const program = options.exceptions === 'reference' ? byReference(named) : named;
     const result = await measure(program).catch((error) => ({
       name: program.name,
       title: program.title,

@@ -1,6 +1,6 @@
 import { UsageError } from '../error/errors.ts';
 import { ExternalKind, type Module, functionType } from '../wasm/module.ts';
-import { ValueType } from '../wasm/value-type.ts';
+import { ValueType, isReferenceType } from '../wasm/value-type.ts';
 import { EmbeddedMemory, checkMemoryLimits } from './embedded-memory.ts';
 import { type Crossing, bridgeTo, isExportedFunction } from './function-bridge.ts';
 
@@ -121,7 +121,7 @@ function interruptibleCall(
 function zeroResults(types: Uint8Array): unknown {
   const zeros = Array.from(types, (type) => {
     if (type === ValueType.i64) return 0n;
-    return type === ValueType.funcref || type === ValueType.externref ? null : 0;
+    return isReferenceType(type) ? null : 0;
   });
   return zeros.length === 1 ? zeros[0] : zeros;
 }

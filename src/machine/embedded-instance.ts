@@ -370,9 +370,8 @@ export class EmbeddedInstance {
       const imports: Record<string, WebAssembly.ImportValue> = {
         [resumeImports.memory]: this.#guest.memory,
         [ResumeTableImport]: this.#guest.resumeTable,
-        [resumeImports.savedReferences(ValueType.funcref)]: this.#guest.savedFuncrefs,
-        [resumeImports.savedReferences(ValueType.externref)]: this.#guest.savedExternrefs,
       };
+      for (const [type, table] of this.#guest.savedReferences) imports[resumeImports.savedReferences(type)] = table;
       for (const index of functions) imports[String(index)] = this.#guest.functions.get(index) as () => unknown;
       const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { [ImportModule]: imports });
       finish = {

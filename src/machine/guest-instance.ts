@@ -1,15 +1,15 @@
 import { assert } from '../error/errors.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_WASM_PAGES, NOT_PINNED, PINS_MAX, PollState, controlRegion } from '../memory/layout.ts';
+import { savedReferenceTypes } from '../rewrite/call-graph.ts';
 import { FunctionPlan, PositionKind, FRAME_HEADER_BYTES } from '../rewrite/function-plan.ts';
 import { memoryLimits } from '../rewrite/module-encoder.ts';
 import {
   FunctionsExport,
   ImportModule,
   MemoryImport,
-  SavedExternrefsExport,
-  SavedFuncrefsExport,
   globalExport,
+  savedReferencesExport,
   tagExport,
   tableExport,
 } from '../rewrite/names.ts';
@@ -23,7 +23,6 @@ import {
 import { type RewrittenModule, referenceIndex } from '../rewrite/rewrite.ts';
 import { RuntimeKey, runtimeTypes } from '../rewrite/runtime-functions.ts';
 import type { Module } from '../wasm/module.ts';
-import { ValueType } from '../wasm/value-type.ts';
 import { compileOptimised } from './compilation.ts';
 import { asExportedFunction } from './function-bridge.ts';
 import { type KnownPosition, StackArea } from './stack-area.ts';
@@ -49,8 +48,8 @@ export class GuestInstance {
   readonly exports: WebAssembly.Exports;
   /** All functions of the rewritten module by index; imported ones are represented by their trampolines. */
   readonly functions: WebAssembly.Table;
-  readonly savedFuncrefs: WebAssembly.Table;
-  readonly savedExternrefs: WebAssembly.Table;
+  /** Tables of what captured stacks refer to, by the type of reference. */
+  readonly savedReferences: ReadonlyMap<number, WebAssembly.Table>;
   /** Resume functions by slot. */
   readonly resumeTable: WebAssembly.Table;
   readonly #words: Int32Array;
@@ -78,8 +77,12 @@ export class GuestInstance {
     });
     this.exports = instance.exports;
     this.functions = this.exports[FunctionsExport] as WebAssembly.Table;
-    this.savedFuncrefs = this.exports[SavedFuncrefsExport] as WebAssembly.Table;
-    this.savedExternrefs = this.exports[SavedExternrefsExport] as WebAssembly.Table;
+    this.savedReferences = new Map(
+      savedReferenceTypes(rewritten.graph).map((type) => [
+        type,
+        this.exports[savedReferencesExport(type)] as WebAssembly.Table,
+      ]),
+    );
     const plan = new FunctionPlan(rewritten.module, rewritten.graph);
     this.stackArea = new StackArea(rewritten.module, plan);
     this.#resumeModules = new ResumeModuleBuilder(rewritten, plan);
@@ -104,6 +107,11 @@ export class GuestInstance {
   /** Copies the active data segments into memory, as instantiation does; not to be repeated on a restart. */
   initialiseMemory(): void {
     this.callRuntime(RuntimeKey.initialise);
+  }
+
+  /** A runtime function that the module has, by key. */
+  runtimeFunction(key: string): (...args: number[]) => number {
+    return this.#function(this.rewritten.runtimeFunctions.get(key)!) as (...args: number[]) => number;
   }
 
   /** Calls a runtime function by key; nothing happens when the module has no need of it. */
@@ -146,6 +154,15 @@ export class GuestInstance {
     this.#words[controlRegion.savedReferenceCount >> 2] = 0;
     this.#words[controlRegion.unwindingWord >> 2] = 0;
     Atomics.compareExchange(this.#words, controlRegion.pollWord >> 2, PollState.unwinding, PollState.running);
+  }
+
+  /** References that captured stacks hold: the next one is saved behind so many. */
+  get savedReferenceCount(): number {
+    return this.#words[controlRegion.savedReferenceCount >> 2];
+  }
+
+  set savedReferenceCount(count: number) {
+    this.#words[controlRegion.savedReferenceCount >> 2] = count;
   }
 
   /** The poll word, for threads that ask for a capture by themselves. */
@@ -241,9 +258,8 @@ export class GuestInstance {
     const imports: Record<string, WebAssembly.ImportValue> = {
       [resumeImports.memory]: this.memory,
       [ResumeTableImport]: this.resumeTable,
-      [resumeImports.savedReferences(ValueType.funcref)]: this.savedFuncrefs,
-      [resumeImports.savedReferences(ValueType.externref)]: this.savedExternrefs,
     };
+    for (const [type, table] of this.savedReferences) imports[resumeImports.savedReferences(type)] = table;
     for (const index of made.functions) imports[String(index)] = this.#function(index);
     const { tables, globals, tagTypes } = this.rewritten.module;
     tagTypes.forEach((_, k) => (imports[resumeImports.tag(k)] = this.exports[tagExport(k)]));

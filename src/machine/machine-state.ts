@@ -9,7 +9,8 @@ import { ByteWriter } from '../wasm/byte-writer.ts';
  *   version │ phase │ figures │ globals │ reference globals │ tables │ dropped segments │ saved references │ layouts │ frames │ WASI
  *
  * Frames name a layout, of which there are few however deep the stack: position, live locals by index, operand types.
- * A reference in a frame is an index into the saved references; references are function indices + 1, 0 for null.
+ * A reference in a frame is an index into the saved references of its type: function indices + 1, 0 for null; of
+ * exceptions tag indices + 1 and values. Globals and tables of exceptions hold indices of saved ones + 1.
  */
 export interface MachineState {
   readonly phase: Phase;
@@ -23,11 +24,20 @@ export interface MachineState {
   readonly droppedElements: readonly number[];
   readonly savedFuncrefs: readonly number[];
   readonly savedExternrefs: readonly number[];
+  readonly savedExceptions: readonly SavedException[];
   readonly layouts: readonly StateLayout[];
   /** Outermost first. */
   readonly frames: readonly StateFrame[];
   /** State of the host functions, as their own code encodes it. */
   readonly host: Uint8Array;
+}
+
+/** An exception that the program refers to. */
+export interface SavedException {
+  /** 0 for null, and for entries that nothing names. */
+  readonly tagNumber: number;
+  /** What it carries, in order, as in a frame; a reference to another exception is the index of a later one. */
+  readonly values: Uint8Array;
 }
 
 /** Where the program stands in the calls that make it up: `calls[call]` is on the stack, or `finished`. */
@@ -66,8 +76,8 @@ export interface StateFrame {
   readonly values: Uint8Array;
 }
 
-/** Version 1 had no figures of paging. */
-const STATE_VERSION = 2;
+/** Version 1 had no figures of paging, version 2 no exceptions. */
+const STATE_VERSION = 3;
 
 export function encodeMachineState(state: MachineState): Uint8Array {
   const out = new ByteWriter(1024 + state.host.length + state.globals.length);
@@ -88,6 +98,8 @@ export function encodeMachineState(state: MachineState): Uint8Array {
   writeNumbers(out, state.droppedElements);
   writeNumbers(out, state.savedFuncrefs);
   writeNumbers(out, state.savedExternrefs);
+  out.u32(state.savedExceptions.length);
+  for (const { tagNumber, values } of state.savedExceptions) writeBytes(out.u32(tagNumber), values);
   out.u32(state.layouts.length);
   for (const layout of state.layouts) {
     out.u32(layout.functionIndex).u32(layout.position).u8(layout.kind);
@@ -128,6 +140,7 @@ export function decodeMachineState(bytes: Uint8Array): MachineState {
     const droppedElements = readNumbers(reader);
     const savedFuncrefs = readNumbers(reader);
     const savedExternrefs = readNumbers(reader);
+    const savedExceptions = version < 3 ? [] : readList(reader, reader.u32(), readException);
     const layouts = readList(reader, reader.u32(), readLayout);
     const frames = readList(reader, reader.u32(), readFrame);
     for (const frame of frames) {
@@ -137,8 +150,8 @@ export function decodeMachineState(bytes: Uint8Array): MachineState {
     const host = readBytes(reader);
     const phase = { call, finished, exitCode, guestMs, ...(paging === undefined ? {} : { paging }) };
     return {
-      phase, globals, referenceGlobals, tables, droppedData, droppedElements, savedFuncrefs, savedExternrefs, layouts,
-      frames, host,
+      phase, globals, referenceGlobals, tables, droppedData, droppedElements, savedFuncrefs, savedExternrefs, savedExceptions,
+      layouts, frames, host,
     }; // prettier-ignore
   } catch (error) {
     if (error instanceof CorruptionError) throw error;
@@ -166,6 +179,10 @@ function readLayout(reader: ByteReader): StateLayout {
   const localTypes = Array.from(readRaw(reader, locals.length));
   const stackTypes = Array.from(readRaw(reader, reader.u32()));
   return { functionIndex, position, kind, locals, localTypes, stackTypes };
+}
+
+function readException(reader: ByteReader): SavedException {
+  return { tagNumber: reader.u32(), values: readBytes(reader) };
 }
 
 function readFrame(reader: ByteReader): StateFrame {

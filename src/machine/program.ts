@@ -1,5 +1,6 @@
 import { UnsupportedModuleError, UsageError } from '../error/errors.ts';
 import { type RewriteOptions, type RewrittenModule, rewriteModule } from '../rewrite/rewrite.ts';
+import { refuseWhatEngineLacks } from './engine-features.ts';
 import { rewriteCached } from './rewrite-cache.ts';
 import { ExternalKind, type Module, decodeModule } from '../wasm/module.ts';
 
@@ -37,6 +38,7 @@ export function prepareProgram(bytes: Uint8Array, options: RewriteOptions): Prog
 function explainInvalid(bytes: Uint8Array, module: Module, options: RewriteOptions): Error {
   try {
     rewriteModule(module, options);
+    refuseWhatEngineLacks(module);
   } catch (error) {
     if (error instanceof UnsupportedModuleError) return error;
   }

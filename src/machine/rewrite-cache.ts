@@ -45,6 +45,7 @@ function writeGraph(out: ByteWriter, graph: CallGraph): void {
   }
   out.u32(graph.tableInits.size);
   for (const pair of graph.tableInits) out.u32(pair);
+  out.u8(graph.exceptionReferences ? 1 : 0);
 }
 
 function readGraph(reader: ByteReader, module: Module): CallGraph {
@@ -69,8 +70,9 @@ function readGraph(reader: ByteReader, module: Module): CallGraph {
   const dataDrops = set();
   const elemDrops = set();
   const tableInits = set();
+  const exceptionReferences = reader.u8() === 1;
   return {
     canUnwind, component, recursive, tailRecursive, addressTaken, indirectCanUnwind, indirectComponent, mutatesTables, memoryInits,
-    dataDrops, elemDrops, tableInits,
+    dataDrops, elemDrops, tableInits, exceptionReferences,
   }; // prettier-ignore
 }

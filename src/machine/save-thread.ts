@@ -17,7 +17,8 @@ function main({ memory, control, words: wordsBuffer, port }: SaveThreadData): vo
   const poll = new Int32Array(memory.buffer, 0, controlRegion.scratch >> 2);
   for (let done = 0; ; done++) {
     Atomics.wait(words, SaveWord.given, done);
-    const order = (receiveMessageOnPort(port) as { message: SaveOrder } | undefined)?.message;
+    const received: { message: SaveOrder } | undefined = receiveMessageOnPort(port);
+    const order = received?.message;
     assert(order !== undefined, 'the guest left no order');
     const pending = new PendingPages(order.pending);
     let reply: SaveReply;

@@ -47,7 +47,7 @@ export class SaveWriter {
   constructor(memory: WebAssembly.Memory, control: SharedArrayBuffer) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    const data: SaveThreadData = { memory, control, words: this.#words.buffer as SharedArrayBuffer, port: port2 };
+    const data: SaveThreadData = { memory, control, words: this.#words.buffer, port: port2 };
     this.#worker = new Worker(new URL('./save-thread.js', import.meta.url), {
       workerData: data,
       transferList: [port2],
@@ -81,7 +81,7 @@ export class SaveWriter {
    */
   wait(): SaveResult {
     while (!this.isDone) Atomics.wait(this.#words, SaveWord.done, this.#given - 1, 1000);
-    const reply = receiveMessageOnPort(this.#port) as { message: SaveReply } | undefined;
+    const reply: { message: SaveReply } | undefined = receiveMessageOnPort(this.#port);
     assert(reply !== undefined, 'the saving thread left no reply');
     if ('result' in reply.message) return reply.message.result;
     const error = decodeError(reply.message.error);

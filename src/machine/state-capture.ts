@@ -1,31 +1,54 @@
-import { ContinuoError, CorruptionError } from '../error/errors.ts';
+import { CorruptionError } from '../error/errors.ts';
 import { BIAS_BYTES, controlRegion } from '../memory/layout.ts';
+import type { CallGraph } from '../rewrite/call-graph.ts';
 import { FRAME_HEADER_BYTES, frameValueBytes } from '../rewrite/function-plan.ts';
-import { globalExport, tableExport } from '../rewrite/names.ts';
 import { RuntimeKey, droppedDataAddress, droppedElementAddress, runtimeKey } from '../rewrite/runtime-functions.ts';
 import { Op } from '../wasm/opcode.ts';
-import { ValueType, isReferenceType } from '../wasm/value-type.ts';
+import type { Module } from '../wasm/module.ts';
+import { isReferenceType } from '../wasm/value-type.ts';
 import type { GuestInstance } from './guest-instance.ts';
-import type { MachineState, Phase, StateFrame, StateLayout } from './machine-state.ts';
+import type { MachineState, Phase, StateLayout } from './machine-state.ts';
+import {
+  ReferenceCapture,
+  entryCount,
+  restoreGlobal,
+  restoreSavedReferences,
+  restoreTable,
+} from './saved-references.ts';
 import type { KnownPosition } from './stack-area.ts';
 
 /** The state of a stopped instance, its pages excepted. */
 export function captureState(instance: GuestInstance, phase: Phase, host: Uint8Array): MachineState {
   const { module, graph } = instance.rewritten;
   instance.callRuntime(RuntimeKey.saveGlobals);
+  const savedBefore = instance.savedReferenceCount;
+  try {
+    return { ...stateOfInstance(instance, module, graph), phase, host };
+  } finally {
+    // What was put behind the frames' references has been looked at.
+    instance.savedReferenceCount = savedBefore;
+  }
+}
+
+function stateOfInstance(
+  instance: GuestInstance,
+  module: Module,
+  graph: CallGraph,
+): Omit<MachineState, 'phase' | 'host'> {
+  const references = new ReferenceCapture(instance);
+  const frames = captureFrames(instance, references);
   const bytes = instance.guestMemory.bytes;
   const cells = numberGlobalCount(instance);
   const dropped = (segments: ReadonlySet<number>, addressOf: (k: number) => number): number[] =>
     [...segments].filter((_, k) => bytes[addressOf(k)] !== 0);
   return {
-    phase,
     globals: bytes.slice(controlRegion.globals, controlRegion.globals + cells * 16),
-    referenceGlobals: referenceGlobals(instance).map((global) => referenceNumber(instance, global.value)),
-    tables: graph.mutatesTables ? module.tables.map((_, k) => tableContents(instance, k)) : undefined,
+    referenceGlobals: referenceGlobals(module).map((k) => references.ofGlobal(k)),
+    tables: graph.mutatesTables ? module.tables.map((_, k) => references.ofTable(k)) : undefined,
     droppedData: dropped(graph.dataDrops, droppedDataAddress),
     droppedElements: dropped(graph.elemDrops, droppedElementAddress),
-    ...captureFrames(instance),
-    host,
+    ...frames,
+    ...references.saved(),
   };
 }
 
@@ -35,17 +58,17 @@ export function restoreState(instance: GuestInstance, state: MachineState): void
   const bytes = instance.guestMemory.bytes;
   bytes.set(state.globals, controlRegion.globals);
   instance.callRuntime(RuntimeKey.loadGlobals);
-  referenceGlobals(instance).forEach((global, k) => {
-    global.value = referenceOf(instance, state.referenceGlobals[k]);
+  restoreSavedReferences(instance, state);
+  referenceGlobals(instance.rewritten.module).forEach((global, k) => {
+    restoreGlobal(instance, global, state.referenceGlobals[k]);
   });
   state.tables?.forEach((contents, k) => restoreTable(instance, k, contents));
   for (const segment of state.droppedData) instance.callRuntime(runtimeKey(Op.dataDrop, segment, 0));
   for (const segment of state.droppedElements) instance.callRuntime(runtimeKey(Op.elemDrop, segment, 0));
   // Active data segments are passive in the rewritten module; code that names one finds it dropped, as it must.
   instance.callRuntime(RuntimeKey.dropActiveData);
-  restoreReferences(instance, instance.savedFuncrefs, state.savedFuncrefs);
-  restoreReferences(instance, instance.savedExternrefs, state.savedExternrefs);
   restoreFrames(instance, state);
+  instance.savedReferenceCount = entryCount(state);
 }
 
 /** A state read from a file may be of another program, or damaged where no checksum saw it. */
@@ -59,7 +82,7 @@ function refuseOtherShape(instance: GuestInstance, state: MachineState): void {
     });
   };
   refuse('bytes of globals', state.globals.length, numberGlobalCount(instance) * 16);
-  refuse('globals of reference type', state.referenceGlobals.length, referenceGlobals(instance).length);
+  refuse('globals of reference type', state.referenceGlobals.length, referenceGlobals(module).length);
   if (state.tables !== undefined) refuse('tables', state.tables.length, module.tables.length);
   const refuseUnknown = (dropped: readonly number[], known: ReadonlySet<number>): void => {
     const unknown = dropped.find((segment) => !known.has(segment));
@@ -74,13 +97,15 @@ function numberGlobalCount(instance: GuestInstance): number {
   return instance.rewritten.module.globals.filter(({ type, mutable }) => mutable && !isReferenceType(type)).length;
 }
 
-type CapturedFrames = Pick<MachineState, 'layouts' | 'frames' | 'savedFuncrefs' | 'savedExternrefs'>;
-
-function captureFrames(instance: GuestInstance): CapturedFrames {
+function captureFrames(
+  instance: GuestInstance,
+  references: ReferenceCapture,
+): Pick<MachineState, 'layouts' | 'frames'> {
   const bytes = instance.guestMemory.bytes;
   const { positions, starts } = instance.stackArea.walk(new Int32Array(bytes.buffer, 0, BIAS_BYTES >> 2));
   const numbers = new Map<KnownPosition, number>();
   const layouts: StateLayout[] = [];
+  const typesOf: (readonly number[])[] = [];
   const frames = positions.map((known, k) => {
     let layout = numbers.get(known);
     if (layout === undefined) {
@@ -89,15 +114,13 @@ function captureFrames(instance: GuestInstance): CapturedFrames {
       const { functionIndex, position, kind } = known;
       const { locals, localTypes, stackTypes } = known.layout;
       layouts.push({ functionIndex, position, kind, locals, localTypes, stackTypes });
+      typesOf.push([...localTypes, ...stackTypes]);
     }
-    return { layout, values: bytes.slice(starts[k], starts[k] + known.layout.bytes - FRAME_HEADER_BYTES) };
+    const values = bytes.slice(starts[k], starts[k] + known.layout.bytes - FRAME_HEADER_BYTES);
+    references.add(typesOf[layout], values);
+    return { layout, values };
   });
-  return {
-    layouts,
-    frames,
-    savedFuncrefs: savedReferences(instance, instance.savedFuncrefs, ValueType.funcref, layouts, frames),
-    savedExternrefs: savedReferences(instance, instance.savedExternrefs, ValueType.externref, layouts, frames),
-  };
+  return { layouts, frames };
 }
 
 function restoreFrames(instance: GuestInstance, state: MachineState): void {
@@ -156,87 +179,11 @@ function placeValues(bytes: Uint8Array, at: number, from: StateLayout, values: U
   bytes.set(values.subarray(offset), at);
 }
 
-function referenceGlobals(instance: GuestInstance): WebAssembly.Global[] {
-  const globals: WebAssembly.Global[] = [];
-  instance.rewritten.module.globals.forEach(({ type, mutable }, k) => {
-    if (mutable && isReferenceType(type)) globals.push(instance.exports[globalExport(k)] as WebAssembly.Global);
+/** Mutable globals of reference type. */
+function referenceGlobals({ globals }: Module): number[] {
+  const indices: number[] = [];
+  globals.forEach(({ type, mutable }, k) => {
+    if (mutable && isReferenceType(type)) indices.push(k);
   });
-  return globals;
-}
-
-/** 0 for null, function index + 1 for a function of the program. */
-function referenceNumber(instance: GuestInstance, value: unknown): number {
-  if (value === null || value === undefined) return 0;
-  if (typeof value === 'function') {
-    const original = instance.functionOf(value);
-    if (original !== undefined) return original + 1;
-  }
-  throw new UnsavableReferenceError();
-}
-
-/** The program holds a reference to something of the host; a checkpoint must wait until it holds none. */
-export class UnsavableReferenceError extends ContinuoError {
-  readonly exitCode = 2;
-  constructor() {
-    super(
-      'unsupported-feature',
-      'the program holds a reference to an object of the host (an externref, or a function that is not its own), which no checkpoint can hold',
-    );
-  }
-}
-
-function referenceOf(instance: GuestInstance, number: number): unknown {
-  if (number === 0) return null;
-  if (number - 1 >= instance.rewritten.module.functionTypes.length) {
-    throw new CorruptionError(`the checkpoint refers to function ${number - 1}, which the program does not have`);
-  }
-  return instance.referenceTo(number - 1);
-}
-
-function tableContents(instance: GuestInstance, index: number): number[] {
-  const table = instance.exports[tableExport(index)] as WebAssembly.Table;
-  return Array.from({ length: table.length }, (_, k) => referenceNumber(instance, table.get(k)));
-}
-
-function restoreTable(instance: GuestInstance, index: number, contents: readonly number[]): void {
-  const table = instance.exports[tableExport(index)] as WebAssembly.Table;
-  if (table.length > contents.length) throw new CorruptionError(`the checkpoint's table ${index} is too short`);
-  try {
-    table.grow(contents.length - table.length);
-  } catch (error) {
-    throw new CorruptionError(`the checkpoint's table ${index} of ${contents.length} entries is too long`, {}, error);
-  }
-  const isExtern = instance.rewritten.module.tables[index].type === ValueType.externref;
-  contents.forEach((number, k) => table.set(k, isExtern && number === 0 ? null : referenceOf(instance, number)));
-}
-
-/** References of a type that the frames name, by their index in the table; 0 for entries that no frame names. */
-function savedReferences(
-  instance: GuestInstance,
-  table: WebAssembly.Table,
-  type: number,
-  layouts: readonly StateLayout[],
-  frames: readonly StateFrame[],
-): number[] {
-  const numbers: number[] = [];
-  for (const { layout, values } of frames) {
-    const { localTypes, stackTypes } = layouts[layout];
-    if (!localTypes.includes(type) && !stackTypes.includes(type)) continue;
-    const view = new DataView(values.buffer, values.byteOffset, values.length);
-    let offset = 0;
-    for (const valueType of [...localTypes, ...stackTypes]) {
-      if (valueType === type) {
-        const index = view.getInt32(offset, true);
-        while (numbers.length <= index) numbers.push(0);
-        numbers[index] = referenceNumber(instance, table.get(index));
-      }
-      offset += frameValueBytes(valueType);
-    }
-  }
-  return numbers;
-}
-
-function restoreReferences(instance: GuestInstance, table: WebAssembly.Table, numbers: readonly number[]): void {
-  if (numbers.length > table.length) table.grow(numbers.length - table.length);
-  numbers.forEach((number, k) => table.set(k, referenceOf(instance, number)));
+  return indices;
 }

@@ -1,8 +1,16 @@
 import { ByteReader } from '../wasm/byte-reader.ts';
-import { skipImmediates } from '../wasm/immediate.ts';
+import {
+  hasReference,
+  readBlockType,
+  readCatchClauses,
+  readHeapType,
+  readValueType,
+  skipImmediates,
+} from '../wasm/immediate.ts';
 import { ExternalKind, type Module } from '../wasm/module.ts';
 import { readOpcode } from '../wasm/opcode-reader.ts';
 import { Op, immediateOf } from '../wasm/opcode.ts';
+import { ValueType } from '../wasm/value-type.ts';
 
 /**
  * Which functions can be on the stack when it is captured, and which calls must be safepoints.
@@ -38,6 +46,14 @@ export interface CallGraph {
   readonly elemDrops: ReadonlySet<number>;
   /** Pairs of segment and table, as `segment * 2 ** 20 + table`. */
   readonly tableInits: ReadonlySet<number>;
+  /** Whether any value of the program can be a reference to an exception. */
+  readonly exceptionReferences: boolean;
+}
+
+/** Types of the references that the program can hold: each has a table that keeps what a captured stack refers to. */
+export function savedReferenceTypes({ exceptionReferences }: CallGraph): readonly number[] {
+  const { funcref, externref, exnref } = ValueType;
+  return exceptionReferences ? [funcref, externref, exnref] : [funcref, externref];
 }
 
 export const TABLE_INIT_STRIDE = 2 ** 20;
@@ -60,6 +76,15 @@ function canonicalTypes(module: Module): Int32Array {
   });
 }
 
+/** References to exceptions in function types, globals and tables; those in code are found by the scan. */
+function declaresExceptionReferences({ types, globals, tables }: Module): boolean {
+  return (
+    types.some(({ params, results }) => params.includes(ValueType.exnref) || results.includes(ValueType.exnref)) ||
+    globals.some(({ type }) => type === ValueType.exnref) ||
+    tables.some(({ type }) => type === ValueType.exnref)
+  );
+}
+
 class Scan {
   readonly #module: Module;
   readonly #canonical: Int32Array;
@@ -73,6 +98,7 @@ class Scan {
   readonly #hasTailCall: Uint8Array;
   readonly #addressTaken: Uint8Array;
   #mutatesTables = false;
+  #exceptionReferences: boolean;
   readonly #memoryInits = new Set<number>();
   readonly #dataDrops = new Set<number>();
   readonly #elemDrops = new Set<number>();
@@ -80,6 +106,7 @@ class Scan {
 
   constructor(module: Module) {
     this.#module = module;
+    this.#exceptionReferences = declaresExceptionReferences(module);
     this.#canonical = canonicalTypes(module);
     this.#functionCount = module.functionTypes.length;
     this.#nodeCount = this.#functionCount + module.types.length;
@@ -134,6 +161,7 @@ class Scan {
       dataDrops: this.#dataDrops,
       elemDrops: this.#elemDrops,
       tableInits: this.#tableInits,
+      exceptionReferences: this.#exceptionReferences,
     };
   }
 
@@ -143,14 +171,26 @@ class Scan {
     const reader = new ByteReader(module.bytes, module.bodies[2 * defined], module.bodies[2 * defined + 1]);
     for (let declarations = reader.u32(); declarations > 0; declarations--) {
       reader.skipLeb();
-      reader.skip(1);
+      this.#noteType(readValueType(reader));
     }
     while (reader.position < reader.end) {
       const op = readOpcode(reader);
       switch (op) {
         case Op.loop:
           this.#hasLoop[f] = 1;
-          reader.skipLeb();
+          this.#noteType(readBlockType(reader) + 128);
+          break;
+        case Op.block:
+        case Op.if:
+        case Op.try:
+          this.#noteType(readBlockType(reader) + 128);
+          break;
+        case Op.tryTable:
+          this.#noteType(readBlockType(reader) + 128);
+          for (const { kind } of readCatchClauses(reader)) if (hasReference(kind)) this.#exceptionReferences = true;
+          break;
+        case Op.refNull:
+          this.#noteType(readHeapType(reader));
           break;
         case Op.returnCall:
           this.#hasTailCall[f] = 1;
@@ -195,6 +235,10 @@ class Scan {
           skipImmediates(reader, immediateOf[op]);
       }
     }
+  }
+
+  #noteType(type: number): void {
+    if (type === ValueType.exnref) this.#exceptionReferences = true;
   }
 
   #takeAddresses(): void {

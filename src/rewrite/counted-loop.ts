@@ -90,7 +90,9 @@ export class LoopAnalysis {
       switch (op[i]) {
         case Op.loop:
         case Op.try:
+        case Op.tryTable:
         case Op.throw:
+        case Op.throwRef:
         case Op.rethrow:
         case Op.call:
         case Op.callIndirect:
@@ -400,7 +402,9 @@ export class LoopAnalysis {
 
 /** Rows that can be reached from elsewhere than the row before. */
 const isJoin = new Uint8Array(accessBytesOf.length);
-for (const op of [Op.loop, Op.if, Op.else, Op.end, Op.try, Op.catch, Op.catchAll, Op.delegate]) isJoin[op] = 1;
+for (const op of [Op.loop, Op.if, Op.else, Op.end, Op.try, Op.tryTable, Op.catch, Op.catchAll, Op.delegate]) {
+  isJoin[op] = 1;
+}
 
 function combine(a: LinearForm | undefined, b: LinearForm | undefined, sign: number): LinearForm | undefined {
   if (a === undefined || b === undefined) return undefined;

@@ -102,5 +102,5 @@ export class ExceptionNotes {
 }
 
 function isOpener(op: number): boolean {
-  return op === Op.block || op === Op.loop || op === Op.if || op === Op.try;
+  return op === Op.block || op === Op.loop || op === Op.if || op === Op.try || op === Op.tryTable;
 }

@@ -1,7 +1,7 @@
 import { controlRegion } from '../memory/layout.ts';
 import type { ByteWriter } from '../wasm/byte-writer.ts';
 import { Op, PREFIX_SIMD } from '../wasm/opcode.ts';
-import { ValueType } from '../wasm/value-type.ts';
+import { ValueType, isReferenceType } from '../wasm/value-type.ts';
 import { FRAME_HEADER_BYTES, frameValueBytes } from './function-plan.ts';
 
 /**
@@ -84,11 +84,11 @@ export function emitSaveValues(
   pointer: number,
   offset: number,
   values: readonly FrameValue[],
-  references: ReferenceStore,
+  references: Pick<ReferenceStore, 'saveFunction'>,
 ): number {
   for (const { local, type } of values) {
     code.u8(Op.localGet).u32(pointer).u8(Op.localGet).u32(local);
-    const isReference = type === ValueType.funcref || type === ValueType.externref;
+    const isReference = isReferenceType(type);
     if (isReference) code.u8(Op.call).u32(references.saveFunction(type));
     emitMemoryInstruction(code, isReference ? ValueType.i32 : type, true, offset);
     offset += frameValueBytes(type);
@@ -146,7 +146,7 @@ export function emitLoadValues(
   code: ByteWriter,
   pointer: number,
   types: readonly number[],
-  references: ReferenceStore,
+  references: Pick<ReferenceStore, 'table'>,
 ): void {
   let offset = 0;
   for (const type of types) {
@@ -160,10 +160,10 @@ function emitLoadValue(
   pointer: number,
   offset: number,
   type: number,
-  references: ReferenceStore,
+  references: Pick<ReferenceStore, 'table'>,
 ): void {
   code.u8(Op.localGet).u32(pointer);
-  const isReference = type === ValueType.funcref || type === ValueType.externref;
+  const isReference = isReferenceType(type);
   emitMemoryInstruction(code, isReference ? ValueType.i32 : type, false, offset);
   if (isReference) code.u8(Op.tableGet).u32(references.table(type));
 }

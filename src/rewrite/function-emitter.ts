@@ -1,6 +1,7 @@
 import { UnsupportedModuleError } from '../error/errors.ts';
 import { ByteWriter } from '../wasm/byte-writer.ts';
 import { type BodyDecoder, LOCALS_MAX } from '../wasm/function-body.ts';
+import { hasTag } from '../wasm/immediate.ts';
 import { Op, accessBytesOf, popsOf, VARIES } from '../wasm/opcode.ts';
 import type { CountedLoop } from './counted-loop.ts';
 import {
@@ -42,6 +43,7 @@ for (let op = 0; op < plain.length; op++) {
 for (const op of [
   Op.localGet, Op.localSet, Op.localTee, Op.globalGet, Op.globalSet, Op.tableGet, Op.tableSet, Op.select,
   Op.selectTyped, Op.refNull, Op.return, Op.unreachable, Op.else, Op.returnCallIndirect, Op.throw,
+  Op.throwRef, Op.refAsNonNull,
 ]) plain[op] = 1; // prettier-ignore
 for (const op of [
   Op.refFunc, Op.memorySize, Op.memoryGrow, Op.memoryInit, Op.memoryCopy, Op.memoryFill, Op.dataDrop, Op.elemDrop,
@@ -231,6 +233,8 @@ export class FunctionEmitter {
         return this.#raw(i);
       case Op.try:
         return this.emitTry(i, () => this.#raw(i));
+      case Op.tryTable:
+        return this.emitTryTable(i, () => code.s32(body.immediate[i]));
       case Op.catch:
       case Op.catchAll:
         return this.#emitHandler(i);
@@ -305,6 +309,21 @@ export class FunctionEmitter {
     if (!note?.hasCatchAll) return;
     emitOpening();
     this.depth++;
+  }
+
+  /** A try_table with its labels put right: they count from outside of it. */
+  protected emitTryTable(i: number, emitType: () => void): void {
+    const { body, code } = this;
+    const clauses = body.catchClauses(i);
+    code.u8(Op.tryTable);
+    emitType();
+    code.u32(clauses.length);
+    for (const { kind, tag, label } of clauses) {
+      code.u8(kind);
+      if (hasTag(kind)) code.u32(tag);
+      code.u32(this.branchDepth(i, label));
+    }
+    this.openLabel(body.labelDepth[i], i);
   }
 
   #emitHandler(i: number): void {

@@ -19,7 +19,7 @@ export class Liveness {
   // One row of words per open label: the set after its block, and the set at the start of its else.
   #after = new Uint32Array(0);
   #elseIn = new Uint32Array(0);
-  /** Per open label of a try: the union of the sets at the start of its handlers. */
+  /** Per open label of a try: the union of the sets where its handlers, or its catch clauses' branches, begin. */
   #handlersIn = new Uint32Array(0);
   /** Open labels that belong to a try. */
   readonly #openTries: number[] = [];
@@ -92,10 +92,12 @@ export class Liveness {
         break;
       }
       case Op.try:
+      case Op.tryTable:
         this.#depth--;
         this.#openTries.pop();
         break;
       case Op.throw:
+      case Op.throwRef:
       case Op.rethrow:
         live.fill(0, 0, words);
         this.#joinHandlers();
@@ -164,9 +166,13 @@ export class Liveness {
       this.#handlersIn = handlersIn;
     }
     for (let k = 0; k < words; k++) this.#after[row * words + k] = this.#live[k];
-    if (opener < 0 || this.#body.op[opener] !== Op.try) return;
+    if (opener < 0 || (this.#body.op[opener] !== Op.try && this.#body.op[opener] !== Op.tryTable)) return;
     this.#openTries.push(row);
     this.#handlersIn.fill(0, row * words, (row + 1) * words);
+    if (this.#body.op[opener] !== Op.tryTable) return;
+    for (const { label } of this.#body.catchClauses(opener)) {
+      this.#joinLabelInto(this.#handlersIn, row * words, opener, label);
+    }
   }
 
   /** An exception may go to any handler around: what they read is live wherever one can be thrown. */
@@ -178,13 +184,18 @@ export class Liveness {
   }
 
   #joinLabel(i: number, label: number): void {
+    this.#joinLabelInto(this.#live, 0, i, label);
+  }
+
+  /** Adds what is live where a branch of row `i` to a label goes. */
+  #joinLabelInto(target: Uint32Array, targetAt: number, i: number, label: number): void {
     const words = this.wordCount;
     const row = this.#body.labelDepth[i] - 1 - label;
     const opener = this.#openers[row];
     const toLoop = opener >= 0 && this.#body.op[opener] === Op.loop;
     const source = toLoop ? this.sets : this.#after;
     const at = toLoop ? this.setOf[opener] : row * words;
-    for (let k = 0; k < words; k++) this.#live[k] |= source[at + k];
+    for (let k = 0; k < words; k++) target[targetAt + k] |= source[at + k];
   }
 
   #closeLoop(i: number): number {

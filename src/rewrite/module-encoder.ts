@@ -10,9 +10,8 @@ import {
   InsideExport,
   ImportModule,
   MemoryImport,
-  SavedExternrefsExport,
-  SavedFuncrefsExport,
   globalExport,
+  savedReferencesExport,
   tagExport,
   tableExport,
 } from './names.ts';
@@ -49,6 +48,13 @@ export class TypeSection {
     }
     writeSection(out, SectionId.type, section);
   }
+}
+
+/** The type of a block without parameters. */
+export function emitBlockType(code: ByteWriter, results: Uint8Array, types: TypeSection): void {
+  if (results.length === 0) code.u8(0x40);
+  else if (results.length === 1) code.u8(results[0]);
+  else code.s32(types.indexOf({ params: new Uint8Array(0), results }));
 }
 
 export function writeSection(out: ByteWriter, id: number, contents: ByteWriter): void {
@@ -91,9 +97,9 @@ export interface Additions {
   readonly referenceIndex: (original: number) => number;
   /** Whether a global tells that the instance's own code runs. */
   readonly insideGlobal: boolean;
+  /** Types of the tables of saved references. */
+  readonly savedTypes: readonly number[];
 }
-
-export const addedTableCount = 3;
 
 /**
  * Writes the rewritten module around the code section: the guest's memory, start function and active data give way
@@ -154,15 +160,15 @@ export class ModuleEncoder {
     const module = this.#module;
     const defined = module.tables.slice(module.importedTableCount);
     const section = new ByteWriter();
-    section.u32(defined.length + addedTableCount);
+    const { savedTypes } = this.#additions;
+    section.u32(defined.length + 1 + savedTypes.length);
     for (const { type, limits } of defined) {
       section.u8(type);
       if (limits.maximum === undefined) section.u8(0).u32(limits.initial);
       else section.u8(1).u32(limits.initial).u32(limits.maximum);
     }
     section.pair(ValueType.funcref, 0).u32(this.#totalFunctionCount());
-    section.pair(ValueType.funcref, 0).u32(16);
-    section.pair(ValueType.externref, 0).u32(16);
+    for (const type of savedTypes) section.pair(type, 0).u32(16);
     writeSection(out, SectionId.table, section);
   }
 
@@ -201,9 +207,14 @@ export class ModuleEncoder {
     const firstTable = module.tables.length;
     const section = new ByteWriter();
     const guest = module.exports.filter((entry) => entry.kind !== ExternalKind.memory);
-    const { insideGlobal } = this.#additions;
+    const { insideGlobal, savedTypes } = this.#additions;
+    const addedTables = [FunctionsExport, ...savedTypes.map(savedReferencesExport)];
     const added =
-      module.tables.length + module.globals.length + module.tagTypes.length + addedTableCount + (insideGlobal ? 1 : 0);
+      module.tables.length +
+      module.globals.length +
+      module.tagTypes.length +
+      addedTables.length +
+      (insideGlobal ? 1 : 0);
     section.u32(guest.length + added);
     for (const { name, kind, index } of guest) {
       section
@@ -214,7 +225,7 @@ export class ModuleEncoder {
     module.tables.forEach((_, k) => section.name(tableExport(k)).u8(ExternalKind.table).u32(k));
     module.tagTypes.forEach((_, k) => section.name(tagExport(k)).u8(ExternalKind.tag).u32(k));
     module.globals.forEach((_, k) => section.name(globalExport(k)).u8(ExternalKind.global).u32(k));
-    [FunctionsExport, SavedFuncrefsExport, SavedExternrefsExport].forEach((name, k) =>
+    addedTables.forEach((name, k) =>
       section
         .name(name)
         .u8(ExternalKind.table)

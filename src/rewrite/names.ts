@@ -1,3 +1,5 @@
+import { valueTypeName } from '../wasm/value-type.ts';
+
 /** Names of what the rewritten module exports besides the guest's own exports, and of what it imports from us. */
 export const ImportModule = 'continuo';
 export const MemoryImport = 'memory';
@@ -5,8 +7,8 @@ export const MemoryImport = 'memory';
 export const FunctionsExport = 'continuo:functions';
 /** Mutable i32 global: 1 while the instance's own code runs. Only in modules with doors. */
 export const InsideExport = 'continuo:inside';
-export const SavedFuncrefsExport = 'continuo:saved funcrefs';
-export const SavedExternrefsExport = 'continuo:saved externrefs';
+/** Table of the references of a type that a captured stack holds. */
+export const savedReferencesExport = (type: number): string => `continuo:saved ${valueTypeName(type)}s`;
 export const tableExport = (index: number): string => `continuo:table ${index}`;
 export const tagExport = (index: number): string => `continuo:tag ${index}`;
 export const globalExport = (index: number): string => `continuo:global ${index}`;

@@ -3,13 +3,14 @@ import { ExternalKind, SectionId, functionType } from '../wasm/module.ts';
 import { Op } from '../wasm/opcode.ts';
 import { ValueType } from '../wasm/value-type.ts';
 import { BranchHints } from './branch-hints.ts';
+import { savedReferenceTypes } from './call-graph.ts';
 import { type FrameValue, emitBeginFrame, emitLoadFrame, emitMovePointer, emitSaveValues } from './frame-code.ts';
 import { type CodeTarget, FunctionEmitter } from './function-emitter.ts';
 import { FRAME_HEADER_BYTES, type FrameLayout, type FunctionPlan, PositionKind } from './function-plan.ts';
-import { TypeSection, writeHeader, writeMemoryImport, writeSection } from './module-encoder.ts';
+import { TypeSection, emitBlockType, writeHeader, writeMemoryImport, writeSection } from './module-encoder.ts';
 import { ImportModule, MemoryImport } from './names.ts';
 import { type RewrittenModule, referenceIndex, trampolineIndex } from './rewrite.ts';
-import { RuntimeKey, runtimeKey } from './runtime-functions.ts';
+import { RuntimeKey, runtimeKey, saveReferenceKey } from './runtime-functions.ts';
 
 /**
  * Resume functions, made on demand: for a position at which a frame was captured, a function `[] → results` that takes
@@ -118,15 +119,16 @@ export class ResumeModuleBuilder {
     };
     const runtime = (key: string): number => importFunction(this.#rewritten.runtimeFunctions.get(key)!);
     const tableCount = module.tables.length;
+    const savedTypes = savedReferenceTypes(this.#rewritten.graph);
     const target: CodeTarget = {
       ...options,
       functionIndex: (f) => importFunction(f < module.importedFunctionCount ? trampolineIndex(module, f) : f),
       referenceIndex: (f) => importFunction(referenceIndex(this.#rewritten, f)),
       runtimeFunction: (op, a, b) => runtime(runtimeKey(op, a, b)),
-      saveFunction: (type) => runtime(type === ValueType.funcref ? RuntimeKey.saveFuncref : RuntimeKey.saveExternref),
+      saveFunction: (type) => runtime(saveReferenceKey(type)),
       endFrameFunction: () => runtime(RuntimeKey.endFrame),
       ensureFunction: () => runtime(RuntimeKey.ensure),
-      table: (type) => tableCount + 1 + (type === ValueType.funcref ? 0 : 1),
+      table: (type) => tableCount + 1 + savedTypes.indexOf(type),
     };
     const emitter = new ResumeEmitter(this.#plan, target, types, want, tableCount);
     const bodies: ResumeBody[] = [];
@@ -196,9 +198,11 @@ export class ResumeModuleBuilder {
   }
 
   #imports(types: TypeSection, functions: readonly number[]): ByteWriter {
-    const { module, addedFunctionTypes } = this.#rewritten;
+    const { module, graph, addedFunctionTypes } = this.#rewritten;
+    const savedTypes = savedReferenceTypes(graph);
+    const tableCount = module.tables.length + 1 + savedTypes.length;
     const section = new ByteWriter();
-    section.u32(functions.length + module.tables.length + 3 + module.globals.length + 1 + module.tagTypes.length);
+    section.u32(functions.length + 1 + tableCount + module.globals.length + module.tagTypes.length);
     for (const index of functions) {
       const typeIndex =
         index < module.functionTypes.length
@@ -213,8 +217,8 @@ export class ResumeModuleBuilder {
       else section.u8(1).u32(0).u32(limits.maximum);
     });
     section.name(ImportModule).name(ResumeTableImport).pair(ExternalKind.table, ValueType.funcref).u8(0).u32(0);
-    for (const type of [ValueType.funcref, ValueType.externref]) {
-      section.name(ImportModule).name(`saved ${type}`).pair(ExternalKind.table, type).u8(0).u32(0);
+    for (const type of savedTypes) {
+      section.name(ImportModule).name(resumeImports.savedReferences(type)).pair(ExternalKind.table, type).u8(0).u32(0);
     }
     module.globals.forEach(({ type, mutable }, k) => {
       section
@@ -352,7 +356,7 @@ class ResumeEmitter extends FunctionEmitter {
     const openers: number[] = [];
     for (let i = 0; i < row; i++) {
       const op = body.op[i];
-      if (op !== Op.block && op !== Op.loop && op !== Op.if && op !== Op.try) continue;
+      if (op !== Op.block && op !== Op.loop && op !== Op.if && op !== Op.try && op !== Op.tryTable) continue;
       if (body.partner[i] < row) i = body.partner[i];
       else openers.push(i);
     }
@@ -373,6 +377,10 @@ class ResumeEmitter extends FunctionEmitter {
         this.#openTry(opener, row, results);
         continue;
       }
+      if (body.op[opener] === Op.tryTable) {
+        this.emitTryTable(opener, () => emitBlockType(this.code, results, this.#types));
+        continue;
+      }
       this.#openBlock(results);
       if (body.op[opener] === Op.loop) {
         this.depth++;
@@ -391,9 +399,7 @@ class ResumeEmitter extends FunctionEmitter {
 
   #openBlock(results: Uint8Array, op: number = Op.block): void {
     this.code.u8(op);
-    if (results.length === 0) this.code.u8(0x40);
-    else if (results.length === 1) this.code.u8(results[0]);
-    else this.code.s32(this.#types.indexOf({ params: new Uint8Array(0), results }));
+    emitBlockType(this.code, results, this.#types);
   }
 
   #close(): void {

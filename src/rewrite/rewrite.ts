@@ -4,7 +4,7 @@ import { ByteWriter } from '../wasm/byte-writer.ts';
 import { type Module, SectionId, functionType } from '../wasm/module.ts';
 import { Op } from '../wasm/opcode.ts';
 import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-type.ts';
-import { type CallGraph, analyseCalls } from './call-graph.ts';
+import { type CallGraph, analyseCalls, savedReferenceTypes } from './call-graph.ts';
 import { type DoorContext, enterKey, functionsBehindDoors, makeDoors } from './door-code.ts';
 import { emitBeginFrame, emitEndFrame, emitSaveValues, emitUnwindingTest, emitZeros } from './frame-code.ts';
 import { type AccessTracking, checksAccesses } from './access-emitter.ts';
@@ -19,10 +19,11 @@ import {
   makeRuntimeFunctions,
   runtimeKey,
   runtimeTypes,
+  saveReferenceKey,
 } from './runtime-functions.ts';
 
 /** Changes whenever the same input gives other bytes: rewritten modules are kept under it. */
-export const REWRITER_VERSION = 4;
+export const REWRITER_VERSION = 5;
 
 /** V8 takes no larger function. */
 const FUNCTION_BYTES_MAX = 7_654_321;
@@ -79,13 +80,14 @@ export function rewriteModule(module: Module, options: RewriteOptions, kept?: Ke
   const types = new TypeSection(module);
   const imported = module.importedFunctionCount;
   const firstRuntime = module.functionTypes.length + imported;
+  const savedTypes = savedReferenceTypes(graph);
   const runtimeContext: RuntimeContext = {
     module,
     graph,
     tracking: options.tracking,
     firstIndex: firstRuntime,
-    savedFuncrefTable: module.tables.length + 1,
-    savedExternrefTable: module.tables.length + 2,
+    savedTypes,
+    types,
     fault: undefined,
   };
   const runtime = checksAccesses(options.tracking)
@@ -104,10 +106,9 @@ export function rewriteModule(module: Module, options: RewriteOptions, kept?: Ke
     functionIndex,
     referenceIndex,
     runtimeFunction: (op, a, b) => runtimeFunctions.get(runtimeKey(op, a, b))!,
-    saveFunction: (type) =>
-      runtimeFunctions.get(type === ValueType.funcref ? RuntimeKey.saveFuncref : RuntimeKey.saveExternref)!,
+    saveFunction: (type) => runtimeFunctions.get(saveReferenceKey(type))!,
     endFrameFunction: () => runtimeFunctions.get(RuntimeKey.endFrame)!,
-    table: (type) => module.tables.length + (type === ValueType.funcref ? 1 : 2),
+    table: (type) => module.tables.length + 1 + savedTypes.indexOf(type),
     ensureFunction: () => runtimeFunctions.get(RuntimeKey.ensure)!,
   };
   const added: Additions['functions'][number][] = [];
@@ -131,7 +132,14 @@ export function rewriteModule(module: Module, options: RewriteOptions, kept?: Ke
     ...runtime.map(({ type }) => type),
     ...functionsOfDoors.map(({ type }) => type),
   ];
-  const additions = { types, functions: added, functionIndex, referenceIndex, insideGlobal: options.doors === true };
+  const additions = {
+    types,
+    functions: added,
+    functionIndex,
+    referenceIndex,
+    insideGlobal: options.doors === true,
+    savedTypes,
+  };
   const bytes = kept?.bytes ?? encodeRewritten(module, graph, target, additions);
   return { bytes, module, graph, options, runtimeFunctions, doors, addedFunctionTypes };
 }

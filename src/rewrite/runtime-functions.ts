@@ -2,9 +2,11 @@ import { BIAS_WASM_PAGES, PAGE_SHIFT, PageState, PollState, controlRegion } from
 import { ByteWriter } from '../wasm/byte-writer.ts';
 import type { Module } from '../wasm/module.ts';
 import { Op, PREFIX_MISC } from '../wasm/opcode.ts';
-import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-type.ts';
+import { type FunctionType, ValueType, isReferenceType, valueTypeName } from '../wasm/value-type.ts';
 import { type CallGraph, TABLE_INIT_STRIDE } from './call-graph.ts';
+import { exceptionFunctions } from './exception-store.ts';
 import { emitMemoryInstruction } from './frame-code.ts';
+import type { TypeSection } from './module-encoder.ts';
 import type { AccessTracking } from './access-emitter.ts';
 import { type PagedCode, emitPagedCopy, emitPagedFill, emitPagedInit, ensureCode } from './paged-memory.ts';
 import { FRAME_HEADER_BYTES } from './function-plan.ts';
@@ -17,7 +19,7 @@ import { FRAME_HEADER_BYTES } from './function-plan.ts';
  *   data.drop, elem.drop, table.init    on the module's own segments, for resume copies, which are other modules;
  *                                       drops leave a byte in the control region, so that a restart can repeat them
  *   save and load globals               numbers and vectors, bit for bit (JavaScript may change the bits of a NaN)
- *   save references                     into tables, since memory cannot hold them
+ *   save references                     into tables, since memory cannot hold them; see `exception-store.ts` for exceptions
  *   initialise                          the active data segments, which a restart must not apply again
  */
 const I = ValueType.i32;
@@ -31,8 +33,6 @@ export const runtimeTypes = {
   i32x2ToI32: { params: Uint8Array.of(I, I), results: Uint8Array.of(I) },
   i32x3: { params: Uint8Array.of(I, I, I), results: none },
   i32x3ToI32: { params: Uint8Array.of(I, I, I), results: Uint8Array.of(I) },
-  funcrefToI32: { params: Uint8Array.of(ValueType.funcref), results: Uint8Array.of(I) },
-  externrefToI32: { params: Uint8Array.of(ValueType.externref), results: Uint8Array.of(I) },
 } as const satisfies Record<string, FunctionType>;
 
 export interface RuntimeFunction {
@@ -47,9 +47,9 @@ export interface RuntimeContext {
   readonly tracking: AccessTracking;
   /** Function index of the first runtime function. */
   readonly firstIndex: number;
-  /** Table indices of the saved references. */
-  readonly savedFuncrefTable: number;
-  readonly savedExternrefTable: number;
+  /** Types of the tables of saved references, which follow the table of all functions. */
+  readonly savedTypes: readonly number[];
+  readonly types: TypeSection;
   /** How `ensure` calls the pager: through this entry of the table of all functions, with the type of that index. */
   readonly fault: { readonly table: number; readonly entry: number; readonly typeIndex: number } | undefined;
 }
@@ -79,9 +79,14 @@ export const RuntimeKey = {
   loadGlobals: 'load globals',
   endFrame: 'end frame',
   ensure: 'ensure',
-  saveFuncref: 'save funcref',
-  saveExternref: 'save externref',
 } as const;
+
+/** Key and type of the function that puts a reference of a type into its table of saved ones. */
+export const saveReferenceKey = (type: number): string => `save ${valueTypeName(type)}`;
+export const saveReferenceType = (type: number): FunctionType => ({
+  params: Uint8Array.of(type),
+  results: Uint8Array.of(I),
+});
 
 /** Where the k-th data segment of those that the program drops is noted as dropped. */
 export function droppedDataAddress(k: number): number {
@@ -106,7 +111,7 @@ class RuntimeBuilder {
   }
 
   build(): RuntimeFunction[] {
-    const { module, graph, savedFuncrefTable, savedExternrefTable } = this.#context;
+    const { module, graph, savedTypes } = this.#context;
     this.#checkedAddress();
     if (this.#context.fault === undefined) this.#markPages();
     else this.#ensure(this.#context.fault);
@@ -115,8 +120,8 @@ class RuntimeBuilder {
     this.#fill();
     this.#copy();
     this.#endFrame();
-    this.#saveReference(RuntimeKey.saveFuncref, runtimeTypes.funcrefToI32, savedFuncrefTable);
-    this.#saveReference(RuntimeKey.saveExternref, runtimeTypes.externrefToI32, savedExternrefTable);
+    savedTypes.forEach((type, k) => this.#saveReference(type, module.tables.length + 1 + k));
+    if (savedTypes.includes(ValueType.exnref)) this.#exceptions();
     this.#globals(RuntimeKey.saveGlobals, true);
     this.#globals(RuntimeKey.loadGlobals, false);
     for (const segment of graph.memoryInits) this.#memoryInit(segment);
@@ -302,10 +307,10 @@ class RuntimeBuilder {
   }
 
   /**
-   * (reference) → its index in the table. Both types of references count on from each other, so a table may be behind by
+   * (reference) → its index in the table. All types of references count on from each other, so a table may be behind by
    * more than its size: it grows by the count, which doubles it at least.
    */
-  #saveReference(key: string, type: FunctionType, table: number): void {
+  #saveReference(type: number, table: number): void {
     const count = controlRegion.savedReferenceCount;
     const code = new ByteWriter();
     code.pair(Op.i32Const, 0).pair(Op.i32Load, 2).u32(count).pair(Op.localTee, 1);
@@ -315,7 +320,7 @@ class RuntimeBuilder {
       .u32(table)
       .u8(0x4f /* i32.ge_u */)
       .pair(Op.if, 0x40);
-    code.pair(Op.refNull, type.params[0]).pair(Op.localGet, 1).pair(Op.i32Const, 1).u8(Op.i32Add);
+    code.pair(Op.refNull, type).pair(Op.localGet, 1).pair(Op.i32Const, 1).u8(Op.i32Add);
     code
       .u8(0xfc)
       .u32(Op.tableGrow - PREFIX_MISC)
@@ -325,7 +330,23 @@ class RuntimeBuilder {
     code.pair(Op.i32Const, 0).pair(Op.localGet, 1).pair(Op.i32Const, 1).u8(Op.i32Add);
     code.pair(Op.i32Store, 2).u32(count);
     code.pair(Op.localGet, 1);
-    this.#add(key, type, code, [[1, I]]);
+    this.#add(saveReferenceKey(type), saveReferenceType(type), code, [[1, I]]);
+  }
+
+  #exceptions(): void {
+    const { module, types, savedTypes } = this.#context;
+    const references = {
+      saveFunction: (type: number): number => this.#indexOf(saveReferenceKey(type)),
+      table: (type: number): number => module.tables.length + 1 + savedTypes.indexOf(type),
+    };
+    for (const { key, type, code, localTypes } of exceptionFunctions({ module, types, references })) {
+      this.#add(
+        key,
+        type,
+        code,
+        localTypes.map((local) => [1, local]),
+      );
+    }
   }
 
   /** Mutable globals of number and vector type, a 16-byte cell each in order of index. */

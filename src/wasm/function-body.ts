@@ -1,9 +1,17 @@
 import { UnsupportedModuleError, UsageError, assert } from '../error/errors.ts';
 import { ByteReader } from './byte-reader.ts';
+import {
+  type CatchClause,
+  EMPTY_BLOCK_TYPE,
+  readBlockType,
+  readCatchClauses,
+  readHeapType,
+  readValueType,
+} from './immediate.ts';
 import { type Module, functionType } from './module.ts';
 import { Immediate, Op, VARIES, immediateOf, popsOf, pushOf } from './opcode.ts';
 import { readOpcode } from './opcode-reader.ts';
-import { type FunctionType, ValueType } from './value-type.ts';
+import type { FunctionType } from './value-type.ts';
 
 /** The most locals, parameters included, that engines take. */
 export const LOCALS_MAX = 50_000;
@@ -36,9 +44,9 @@ export class BodyDecoder {
   end = new Uint32Array(0);
   /** First immediate: index, label, block type (s33), memory offset; for `br_table` where its labels start in `labels`. */
   immediate = new Float64Array(0);
-  /** Second immediate: table index, alignment of an access, number of labels of a `br_table` without the default. */
+  /** Second immediate: table index, alignment of an access, number of labels of a `br_table` without the default, place of a `try_table`'s clauses in a list. */
   immediate2 = new Uint32Array(0);
-  /** For a block, loop, if, try: its end (or delegate); for an else or handler: its opener; for an end: its opener, −1 for the function's. */
+  /** For a block, loop, if, try, try_table: its end (or delegate); for an else or handler: its opener; for an end: its opener, −1 for the function's. */
   partner = new Int32Array(0);
   /** For an if its else, for a try its first handler, for a handler the next one; −1 where there is none. */
   elseOf = new Int32Array(0);
@@ -60,6 +68,7 @@ export class BodyDecoder {
   labels: number[] = [];
 
   readonly #inline = new Map<number, FunctionType>();
+  readonly #clauses: CatchClause[][] = [];
   // The control stack, one row per open label; row 0 is the function.
   #controlOpener = new Int32Array(64);
   /** Stack below the block's parameters. */
@@ -70,10 +79,10 @@ export class BodyDecoder {
 
   constructor(module: Module) {
     this.module = module;
-    this.#inline.set(-64, { params: new Uint8Array(0), results: new Uint8Array(0) });
+    this.#inline.set(EMPTY_BLOCK_TYPE, { params: new Uint8Array(0), results: new Uint8Array(0) });
   }
 
-  /** Parameters and results of a block, loop or if at row `i`. */
+  /** Parameters and results of a block, loop, if, try or try_table at row `i`. */
   blockType(i: number): FunctionType {
     const code = this.immediate[i];
     if (code >= 0) return this.module.types[code];
@@ -83,6 +92,11 @@ export class BodyDecoder {
       this.#inline.set(code, type);
     }
     return type;
+  }
+
+  /** The clauses of the `try_table` at row `i`. */
+  catchClauses(i: number): readonly CatchClause[] {
+    return this.#clauses[this.immediate2[i]];
   }
 
   /** The value of an `i32.const` at row `i`. */
@@ -107,6 +121,7 @@ export class BodyDecoder {
     this.#reserve(reader.end - reader.position + 2);
     this.#readLocals(reader);
     this.labels.length = 0;
+    this.#clauses.length = 0;
     this.nodeCount = 1;
     this.count = 0;
     this.#controlDepth = 0;
@@ -121,7 +136,7 @@ export class BodyDecoder {
     const after = reader.position;
     for (let i = 0; i < declarations; i++) {
       count += reader.u32();
-      reader.u8();
+      readValueType(reader);
     }
     if (count > LOCALS_MAX) {
       throw new UsageError('invalid-module', `function ${this.functionIndex} has ${count} locals`, {
@@ -155,8 +170,9 @@ export class BodyDecoder {
       this.#readImmediates(reader, i, kind, at);
       this.end[i] = reader.position;
       if (unreachable) {
-        if (op === Op.block || op === Op.loop || op === Op.if || op === Op.try) deadDepth++;
-        else if ((op === Op.end || op === Op.delegate) && deadDepth > 0) {
+        if (op === Op.block || op === Op.loop || op === Op.if || op === Op.try || op === Op.tryTable) {
+          deadDepth++;
+        } else if ((op === Op.end || op === Op.delegate) && deadDepth > 0) {
           deadDepth--;
           continue;
         }
@@ -171,6 +187,7 @@ export class BodyDecoder {
         case Op.loop:
         case Op.if:
         case Op.try:
+        case Op.tryTable:
           stack = this.#open(i, op, stack);
           break;
         case Op.catch:
@@ -204,6 +221,7 @@ export class BodyDecoder {
         case Op.returnCall:
         case Op.returnCallIndirect:
         case Op.throw:
+        case Op.throwRef:
         case Op.rethrow:
           unreachable = true;
           break;
@@ -223,8 +241,13 @@ export class BodyDecoder {
         this.immediate[i] = reader.u32();
         return;
       case Immediate.block:
-        this.immediate[i] = reader.s33();
+        this.immediate[i] = readBlockType(reader);
         this.elseOf[i] = -1;
+        return;
+      case Immediate.tryTable:
+        this.immediate[i] = readBlockType(reader);
+        this.elseOf[i] = -1;
+        this.immediate2[i] = this.#clauses.push(readCatchClauses(reader)) - 1;
         return;
       case Immediate.indexPair:
         this.immediate[i] = reader.u32();
@@ -260,10 +283,10 @@ export class BodyDecoder {
         return;
       }
       case Immediate.selectTypes:
-        for (let k = reader.u32(); k > 0; k--) this.immediate[i] = reader.u8();
+        for (let k = reader.u32(); k > 0; k--) this.immediate[i] = readValueType(reader);
         return;
       case Immediate.heapType:
-        this.immediate[i] = reader.s33() & 0x7f;
+        this.immediate[i] = readHeapType(reader);
         return;
     }
   }
@@ -319,8 +342,10 @@ export class BodyDecoder {
       }
       case Op.selectTyped:
         return this.#push(this.#below(stack, 3), this.immediate[i]);
+      case Op.refAsNonNull:
+        return this.#push(this.nodeBelow[stack], this.nodeType[stack]);
       case Op.refNull:
-        return this.#push(stack, this.immediate[i] === 0x6f ? ValueType.externref : ValueType.funcref);
+        return this.#push(stack, this.immediate[i]);
       case Op.call:
       case Op.callIndirect: {
         const type = this.calleeType(i);

@@ -35,6 +35,12 @@ export interface ByteRange {
   readonly end: number;
 }
 
+/** Where something stands, for errors. */
+export interface Place {
+  readonly section: string;
+  readonly byteOffset: number;
+}
+
 export interface Section extends ByteRange {
   readonly id: number;
 }
@@ -121,6 +127,8 @@ export interface Module {
   readonly data: readonly DataSegment[];
   /** Start and end of each defined function's body: `[2 * i]`, `[2 * i + 1]`. */
   readonly bodies: Uint32Array;
+  /** The first mention of `exnref` outside of code. */
+  readonly exceptionReferenceAt: Place | undefined;
 }
 
 export function functionType(module: Module, functionIndex: number): FunctionType {
@@ -154,6 +162,7 @@ class ModuleDecoder {
   #importedGlobalCount = 0;
   #startFunction: number | undefined;
   #bodies = new Uint32Array(0);
+  #exceptionReferenceAt: Place | undefined;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
@@ -196,6 +205,7 @@ class ModuleDecoder {
       elements: this.#elements,
       data: this.#data,
       bodies: this.#bodies,
+      exceptionReferenceAt: this.#exceptionReferenceAt,
     };
   }
 
@@ -289,6 +299,7 @@ class ModuleDecoder {
     const at = this.#reader.position;
     const type = this.#reader.u8();
     if (!isKnownValueType(type)) this.#unsupported(`values of ${valueTypeName(type)}`, at);
+    if (type === ValueType.exnref) this.#exceptionReferenceAt ??= { section: this.#section, byteOffset: at };
     return type;
   }
 

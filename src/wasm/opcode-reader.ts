@@ -20,9 +20,7 @@ export function readOpcode(reader: ByteReader): number {
   return op;
 }
 
-/** Exceptions in their second form, with `exnref`. */
-const exceptionOpcodes = [0x0a, 0x1f];
-const garbageCollectionOpcodes = [0x14, 0x15, 0xd3, 0xd4, 0xd5, 0xd6, 0xfb];
+const garbageCollectionOpcodes = [0x14, 0x15, 0xd3, 0xd5, 0xd6, 0xfb];
 
 function refuse(byte: number, sub: number | undefined, at: number): never {
   throw new UnsupportedModuleError(featureOf(byte, sub), 'code', at);
@@ -30,7 +28,6 @@ function refuse(byte: number, sub: number | undefined, at: number): never {
 
 function featureOf(byte: number, sub: number | undefined): string {
   if (byte === 0xfe) return 'atomic instructions (threads)';
-  if (exceptionOpcodes.includes(byte)) return 'exceptions by reference (exnref)';
   if (garbageCollectionOpcodes.includes(byte))
     return 'instructions of the garbage-collection or typed function reference proposal';
   const suffix = sub === undefined || byte === 0xff ? '' : ` 0x${sub.toString(16)}`;

@@ -22,6 +22,7 @@ export const Op = {
   catch: 0x07,
   throw: 0x08,
   rethrow: 0x09,
+  throwRef: 0x0a,
   end: 0x0b,
   br: 0x0c,
   brIf: 0x0d,
@@ -36,6 +37,7 @@ export const Op = {
   drop: 0x1a,
   select: 0x1b,
   selectTyped: 0x1c,
+  tryTable: 0x1f,
   localGet: 0x20,
   localSet: 0x21,
   localTee: 0x22,
@@ -87,6 +89,7 @@ export const Op = {
   refNull: 0xd0,
   refIsNull: 0xd1,
   refFunc: 0xd2,
+  refAsNonNull: 0xd4,
   memoryInit: PREFIX_MISC + 8,
   dataDrop: PREFIX_MISC + 9,
   memoryCopy: PREFIX_MISC + 10,
@@ -124,6 +127,8 @@ export const Immediate = {
   lane: 12,
   selectTypes: 13,
   heapType: 14,
+  /** A block type and catch clauses. */
+  tryTable: 15,
 } as const;
 
 export const immediateOf = new Uint8Array(TABLE_SIZE);
@@ -159,11 +164,13 @@ function defineCore(): void {
   define(0x00, 0x01, im.none, 0, 0);
   define(0x02, 0x04, im.block, VARIES, 0);
   define(0x05, 0x05, im.none, VARIES, 0);
-  // Exceptions in their first form, which engines have by default.
+  // Exceptions in their first form, then in their second, by reference.
   define(0x06, 0x06, im.block, VARIES, 0);
   define(0x07, 0x09, im.index, VARIES, 0);
   define(0x18, 0x18, im.index, VARIES, 0);
   define(0x19, 0x19, im.none, VARIES, 0);
+  define(0x0a, 0x0a, im.none, VARIES, 0);
+  define(0x1f, 0x1f, im.tryTable, VARIES, 0);
   define(0x0b, 0x0b, im.none, VARIES, 0);
   define(0x0c, 0x0d, im.index, VARIES, 0);
   define(0x0e, 0x0e, im.labelTable, VARIES, 0);
@@ -215,6 +222,8 @@ function defineReferencesAndBulk(): void {
   define(0xd0, 0xd0, im.heapType, VARIES, 0);
   define(0xd1, 0xd1, im.none, 1, I);
   define(0xd2, 0xd2, im.index, 0, ValueType.funcref);
+  // Binaryen puts it where its own types tell that a reference is not null.
+  define(0xd4, 0xd4, im.none, VARIES, 0);
   define(Op.memoryInit, Op.memoryInit, im.indexPair, 3, 0);
   define(Op.dataDrop, Op.dataDrop, im.index, 0, 0);
   define(Op.memoryCopy, Op.memoryCopy, im.indexPair, 3, 0);

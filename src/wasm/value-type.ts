@@ -7,6 +7,7 @@ export const ValueType = {
   v128: 0x7b,
   funcref: 0x70,
   externref: 0x6f,
+  exnref: 0x69,
 } as const;
 
 const names: Readonly<Record<number, string>> = {
@@ -17,10 +18,26 @@ const names: Readonly<Record<number, string>> = {
   0x7b: 'v128',
   0x70: 'funcref',
   0x6f: 'externref',
+  0x69: 'exnref',
+};
+
+/** Types that are refused, by the name that people know. */
+const refusedNames: Readonly<Record<number, string>> = {
+  0x63: 'a reference to one type, (ref null …),',
+  0x64: 'a reference that cannot be null, (ref …),',
+  0x6a: 'arrayref',
+  0x6b: 'structref',
+  0x6c: 'i31ref',
+  0x6d: 'eqref',
+  0x6e: 'anyref',
+  0x71: 'nullref',
+  0x72: 'nullexternref',
+  0x73: 'nullfuncref',
+  0x74: 'nullexnref',
 };
 
 export function valueTypeName(type: number): string {
-  return names[type] ?? `type 0x${type.toString(16)}`;
+  return names[type] ?? refusedNames[type] ?? `type 0x${type.toString(16)}`;
 }
 
 export function isKnownValueType(type: number): boolean {
@@ -28,7 +45,7 @@ export function isKnownValueType(type: number): boolean {
 }
 
 export function isReferenceType(type: number): boolean {
-  return type === ValueType.funcref || type === ValueType.externref;
+  return type === ValueType.funcref || type === ValueType.externref || type === ValueType.exnref;
 }
 
 /** Bytes a value takes in memory; references have no bytes and give 0. */

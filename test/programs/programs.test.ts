@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { hasExceptionsByReference } from '../../src/machine/engine-features.ts';
 
 // Programs that nobody here wrote, with short jobs. They are fetched by the package managers; a test whose program
 // cannot be had here is skipped with the reason. `bench/programs` has the harness, and all of the programs.
@@ -26,11 +27,20 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
-function outcomeOf(name: string, seed: number, memory: string): Outcome {
+interface Run {
+  /** Empty for all that there is. */
+  readonly memory: string;
+  /** The Node.js that runs all. */
+  readonly node?: string;
+  readonly exceptions?: 'reference';
+}
+
+function outcomeOf(name: string, seed: number, { memory, node = process.execPath, exceptions }: Run): Outcome {
   const json = join(scratch, `${name}.json`);
   const words = ['--job', 'short', '--rounds', '0', '--kills', String(KILLS), '--seed', String(seed), '--json', json];
   if (memory !== '') words.push('--memory', memory);
-  const { stdout, stderr } = spawnSync(process.execPath, [harness, ...words, name], { encoding: 'utf8' });
+  if (exceptions !== undefined) words.push('--exceptions', exceptions);
+  const { stdout, stderr } = spawnSync(node, [harness, ...words, name], { encoding: 'utf8' });
   process.stdout.write(stdout);
   expect(stderr).toBe('');
   const parsed: unknown = JSON.parse(readFileSync(json, 'utf8'));
@@ -39,6 +49,16 @@ function outcomeOf(name: string, seed: number, memory: string): Outcome {
   }
   expect(parsed.programs).toHaveLength(1);
   return parsed.programs[0] as Outcome;
+}
+
+function expectIdentical(name: string, run: Run, skip: (reason: string) => void): void {
+  const seed = Date.now() % 1_000_000;
+  const outcome = outcomeOf(name, seed, run);
+  if (outcome.unavailable !== undefined) return skip(outcome.unavailable);
+  expect(outcome.failure, `seed ${seed}`).toBeUndefined();
+  expect(outcome.refused).toBeUndefined();
+  expect(outcome.identical).toBe(true);
+  expect(outcome.kills).toBeGreaterThan(0);
 }
 
 it.for([
@@ -53,13 +73,18 @@ it.for([
 ])(
   '$name, killed at random instants and run again, leaves what it leaves under plain Node $memory',
   { timeout: TIMEOUT_MS },
-  ({ name, memory }, { skip }) => {
-    const seed = Date.now() % 1_000_000;
-    const outcome = outcomeOf(name, seed, memory);
-    if (outcome.unavailable !== undefined) skip(outcome.unavailable);
-    expect(outcome.failure, `seed ${seed}`).toBeUndefined();
-    expect(outcome.refused).toBeUndefined();
-    expect(outcome.identical).toBe(true);
-    expect(outcome.kills).toBeGreaterThan(0);
+  ({ name, ...run }, { skip }) => expectIdentical(name, run, skip),
+);
+
+it.for([
+  { name: 'muparser', memory: '' },
+  { name: 'lua', memory: '64p' },
+])(
+  '$name, its exceptions translated to those by reference, on a newer Node.js $memory',
+  { timeout: TIMEOUT_MS },
+  ({ name, ...run }, { skip }) => {
+    const node = process.env['CONTINUO_NEWER_NODE'] ?? (hasExceptionsByReference() ? process.execPath : undefined);
+    if (node === undefined) return skip('this Node.js lacks them, and CONTINUO_NEWER_NODE names no other one');
+    expectIdentical(name, { ...run, node, exceptions: 'reference' }, skip);
   },
 );

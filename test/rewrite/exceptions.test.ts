@@ -1,6 +1,12 @@
-/** Exceptions of the first form (try, catch, delegate, rethrow) with safepoints in bodies and handlers. */
+/**
+ * Exceptions of the first form (try, catch, delegate, rethrow) with safepoints in bodies and handlers. Where the engine has
+ * the second form, each program is translated to it besides, and must come to the same.
+ */
+import binaryen from 'binaryen';
 import { describe, expect, it } from 'vitest';
+import { hasExceptionsByReference } from '../../src/machine/engine-features.ts';
 import { compareEverywhere } from '../support/differential.ts';
+import { underNewerNode } from '../support/newer-engine.ts';
 import { HostRefusal, type Scenario } from '../support/observation.ts';
 import { assemble } from '../support/wat.ts';
 
@@ -19,8 +25,27 @@ function compare(text: string, calls: readonly (readonly unknown[])[], imports?:
   };
   const comparison = compareEverywhere(imports === undefined ? scenario : { ...scenario, imports }, [1, 2, 3, 4]);
   expect(comparison.migrations).toBeGreaterThan(0);
+  if (hasExceptionsByReference()) {
+    const translated = { ...scenario, wasm: byReference(scenario.wasm), ...(imports === undefined ? {} : { imports }) };
+    expect(compareEverywhere(translated, [5, 6]).plain.outcomes).toEqual(comparison.plain.outcomes);
+  }
   return comparison;
 }
+
+/** The same program with exceptions of the second form, made by Binaryen. */
+function byReference(wasm: Uint8Array): Uint8Array {
+  const module = binaryen.readBinary(wasm);
+  try {
+    module.setFeatures(binaryen.Features.All & ~binaryen.Features.GC);
+    module.runPasses(['translate-to-exnref']);
+    expect(module.emitText()).not.toMatch(/\((try|rethrow)\b/);
+    return module.emitBinary();
+  } finally {
+    module.dispose();
+  }
+}
+
+underNewerNode(import.meta.url, 14);
 
 const allReturn = (outcomes: readonly string[]): void => {
   expect(outcomes.filter((outcome) => !outcome.startsWith('returned'))).toEqual([]);

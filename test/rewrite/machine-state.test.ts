@@ -9,7 +9,8 @@ import {
   encodeMachineState,
   pagingFigureNames,
 } from '../../src/machine/machine-state.ts';
-import { UnsavableReferenceError, captureState, restoreState } from '../../src/machine/state-capture.ts';
+import { UnsavableReferenceError } from '../../src/machine/saved-references.ts';
+import { captureState, restoreState } from '../../src/machine/state-capture.ts';
 import { PositionKind } from '../../src/rewrite/function-plan.ts';
 import type { RewriteOptions } from '../../src/rewrite/rewrite.ts';
 import { Op } from '../../src/wasm/opcode.ts';
@@ -68,6 +69,17 @@ it('is encoded and decoded without loss', () => {
     const { state } = capturedAfter(safepoints, counting);
     expect(decodeMachineState(encodeMachineState(state))).toEqual(state);
   }
+});
+
+it('is read as version 2 wrote it, which had no exceptions', () => {
+  const { state } = capturedAfter(11, counting);
+  const bytes = Buffer.from(encodeMachineState(state));
+  const more = encodeMachineState({ ...state, savedExceptions: [{ tagNumber: 1, values: new Uint8Array(0) }] });
+  const countAt = bytes.findIndex((byte, k) => byte !== more[k]);
+  expect([bytes[0], bytes[countAt], more[countAt]]).toEqual([3, 0, 1]);
+  const older = Buffer.concat([bytes.subarray(0, countAt), bytes.subarray(countAt + 1)]);
+  older[0] = 2;
+  expect(decodeMachineState(new Uint8Array(older))).toEqual(state);
 });
 
 it('is the same bytes from every instance, however it was rewritten', () => {

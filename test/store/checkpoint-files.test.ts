@@ -86,7 +86,7 @@ describe.each([
         store.close();
       });
     }
-    expect([...reached].toSorted()).toEqual([0, 1, 2, 3, 4]);
+    expect([...reached].toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4]);
   });
 
   it('goes on after an unfinished save, and the next checkpoint holds', () => {

@@ -8,6 +8,12 @@ const features = [
   'reference-types', 'multivalue',
 ]; // prettier-ignore
 
+interface Choices {
+  readonly vectors: boolean;
+  /** In both forms. */
+  readonly exceptions?: boolean;
+}
+
 type Tool = (
   module: object,
   exports: object,
@@ -43,11 +49,13 @@ export class BinaryenFuzzer {
   }
 
   /** The module that the bytes stand for. Vectors in signatures end many calls at the host, so they are a choice. */
-  async generate(input: Uint8Array, vectors: boolean): Promise<Uint8Array<ArrayBuffer>> {
+  async generate(input: Uint8Array, { vectors, exceptions = false }: Choices): Promise<Uint8Array<ArrayBuffer>> {
     const from = join(this.#scratch, 'input');
     const to = join(this.#scratch, 'output.wasm');
     writeFileSync(from, input);
-    const enabled = [...features, ...(vectors ? ['simd'] : [])].map((feature) => `--enable-${feature}`);
+    const enabled = [...features, ...(vectors ? ['simd'] : []), ...(exceptions ? ['exception-handling'] : [])].map(
+      (feature) => `--enable-${feature}`,
+    );
     await this.#run(['--translate-to-fuzz', '--mvp-features', ...enabled, '--denan', '-q', from, '-o', to]);
     return new Uint8Array(readFileSync(to));
   }

@@ -1,5 +1,5 @@
 import { ExternalKind, decodeModule, functionType } from '../../src/wasm/module.ts';
-import { ValueType } from '../../src/wasm/value-type.ts';
+import { ValueType, valueTypeName } from '../../src/wasm/value-type.ts';
 import { type Host, type Scenario } from './observation.ts';
 import { Random } from './random.ts';
 
@@ -19,9 +19,11 @@ export function fuzzScenario(wasm: Uint8Array, seed: number): Scenario {
     const all: Record<string, WebAssembly.ModuleImports> = {};
     let f = 0;
     let g = 0;
+    let t = 0;
     for (const { module: from, name, kind } of module.imports) {
       const fields = (all[from] ??= {});
       if (kind === ExternalKind.function) fields[name] = hostFunction(host, name, functionType(module, f++).results);
+      else if (kind === ExternalKind.tag) fields[name] = hostTag(name, module.types[module.tagTypes[t++]].params);
       else if (kind === ExternalKind.global) fields[name] = hostGlobal(module.globals[g++]);
       else if (kind === ExternalKind.table) {
         fields[name] = new WebAssembly.Table({ element: 'anyfunc', ...limitsOf(module.tables[0].limits) });
@@ -71,6 +73,18 @@ const globalTypes: Readonly<Record<number, string>> = {
   [f64]: 'f64',
   [v128]: 'v128',
 };
+
+/** What the library of types does not know of `WebAssembly`. */
+const { JSTag, Tag } = WebAssembly as unknown as {
+  readonly JSTag: WebAssembly.ImportValue | undefined;
+  readonly Tag: new (type: { readonly parameters: readonly string[] }) => WebAssembly.ImportValue;
+};
+
+/** The tag of JavaScript's own exceptions, or one of the host's. */
+function hostTag(name: string, types: Uint8Array): WebAssembly.ImportValue {
+  if (name === 'jstag' && JSTag !== undefined) return JSTag;
+  return new Tag({ parameters: Array.from(types, valueTypeName) });
+}
 
 function hostGlobal({ type, mutable }: { readonly type: number; readonly mutable: boolean }): WebAssembly.Global {
   const value = globalTypes[type] ?? (type === ValueType.funcref ? 'anyfunc' : 'externref');

@@ -2,7 +2,7 @@ import { ByteReader } from '../../src/wasm/byte-reader.ts';
 import { ByteWriter } from '../../src/wasm/byte-writer.ts';
 import { ExternalKind, type Module, SectionId, decodeModule } from '../../src/wasm/module.ts';
 import { Op } from '../../src/wasm/opcode.ts';
-import { ValueType } from '../../src/wasm/value-type.ts';
+import { ValueType, isReferenceType } from '../../src/wasm/value-type.ts';
 
 /** Names of what an observable module exports besides its own exports. */
 export const observed = {
@@ -26,7 +26,7 @@ const sectionOrder = [
 export function makeObservable(bytes: Uint8Array): { module: Module; bytes: Uint8Array<ArrayBuffer> } {
   const module = decodeModule(bytes);
   const getters = module.globals.flatMap(({ type, mutable }, index) => {
-    if (!mutable || type === ValueType.funcref || type === ValueType.externref) return [];
+    if (!mutable || isReferenceType(type)) return [];
     const halves = type === ValueType.v128 ? [0, 1] : [0];
     return halves.map((half) => ({ index, half, body: getter(type, index, half) }));
   });

@@ -1,4 +1,5 @@
 import { PAGE_BYTES } from '../../src/memory/layout.ts';
+import { ValueType } from '../../src/wasm/value-type.ts';
 
 /** A program, what it imports and what is called: everything that two ways of running it have in common. */
 export interface Scenario {
@@ -44,6 +45,11 @@ export function describeValue(value: unknown, numberOf: FunctionNumber): string 
   return String(value);
 }
 
+/** What a global or table entry of reference type holds. JavaScript cannot look at references to exceptions. */
+export function describeReference(type: number, read: () => unknown, numberOf: FunctionNumber): string {
+  return type === ValueType.exnref ? 'an exception or null' : describeValue(read(), numberOf);
+}
+
 /** Calls the guest and says how that ended; a trap with its message, which tells the kind of trap. */
 export function outcomeOf(run: () => unknown, numberOf: FunctionNumber): string {
   try {
@@ -52,6 +58,8 @@ export function outcomeOf(run: () => unknown, numberOf: FunctionNumber): string 
     if (error instanceof WebAssembly.RuntimeError) return `trapped: ${error.message}`;
     if (error instanceof RangeError) return `trapped: ${error.message}`;
     if (error instanceof GuestException) return 'threw: an exception of the guest';
+    // By the tag of JavaScript's own exceptions, programs can throw any value.
+    if (error === null) return 'threw: null';
     // Vectors cannot pass between the guest and JavaScript: an attempt ends the call.
     if (error instanceof TypeError && error.message.startsWith('type incompatibility'))
       return `threw: ${error.message}`;

@@ -1,6 +1,6 @@
 import type { Limits, Module } from '../../src/wasm/module.ts';
 import { ExternalKind } from '../../src/wasm/module.ts';
-import { ValueType } from '../../src/wasm/value-type.ts';
+import { ValueType, isReferenceType } from '../../src/wasm/value-type.ts';
 import { makeObservable, observed } from './observable-module.ts';
 import {
   type Call,
@@ -8,6 +8,7 @@ import {
   type Observation,
   type Scenario,
   cellText,
+  describeReference,
   describeValue,
   outcomeOf,
 } from './observation.ts';
@@ -45,15 +46,15 @@ export function runPlain(scenario: Scenario): Observation {
   }
   const globals = module.globals.flatMap(({ type, mutable }, index) => {
     if (!mutable) return [];
-    if (type === ValueType.funcref || type === ValueType.externref) {
-      return [describeValue((exports[observed.global(index)] as WebAssembly.Global).value, numberOf)];
+    if (isReferenceType(type)) {
+      return [describeReference(type, () => (exports[observed.global(index)] as WebAssembly.Global).value, numberOf)];
     }
     const half = (k: number): bigint => (exports[observed.bits(index, k)] as () => bigint)();
     return [cellText(half(0), type === ValueType.v128 ? half(1) : 0n)];
   });
-  const tables = module.tables.map((_, index) => {
+  const tables = module.tables.map(({ type }, index) => {
     const table = exports[observed.table(index)] as WebAssembly.Table;
-    return Array.from({ length: table.length }, (__, k) => describeValue(table.get(k), numberOf));
+    return Array.from({ length: table.length }, (_, k) => describeReference(type, () => table.get(k), numberOf));
   });
   return { outcomes, log, memory: guestBytes().slice(), globals, tables };
 }

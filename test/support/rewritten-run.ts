@@ -9,7 +9,7 @@ import { globalExport, tableExport } from '../../src/rewrite/names.ts';
 import { type RewriteOptions, type RewrittenModule, rewriteModule } from '../../src/rewrite/rewrite.ts';
 import { RuntimeKey } from '../../src/rewrite/runtime-functions.ts';
 import { ExternalKind, type Module, decodeModule, functionType } from '../../src/wasm/module.ts';
-import { ValueType } from '../../src/wasm/value-type.ts';
+import { ValueType, isReferenceType } from '../../src/wasm/value-type.ts';
 import type { CapturePlan, Step } from './capture-plan.ts';
 import { HostilePager } from './hostile-pager.ts';
 import {
@@ -18,6 +18,7 @@ import {
   type Observation,
   type Scenario,
   cellText,
+  describeReference,
   describeValue,
   outcomeOf,
 } from './observation.ts';
@@ -303,8 +304,14 @@ export class RewrittenRun {
     let cell = controlRegion.globals;
     const globals = module.globals.flatMap(({ type, mutable }, index) => {
       if (!mutable) return [];
-      if (type === ValueType.funcref || type === ValueType.externref) {
-        return [describeValue((instance.exports[globalExport(index)] as WebAssembly.Global).value, this.#numberOf)];
+      if (isReferenceType(type)) {
+        return [
+          describeReference(
+            type,
+            () => (instance.exports[globalExport(index)] as WebAssembly.Global).value,
+            this.#numberOf,
+          ),
+        ];
       }
       const at = cell;
       cell += 16;
@@ -312,9 +319,11 @@ export class RewrittenRun {
       const high = type === ValueType.v128 ? view.getBigUint64(at + 8, true) : 0n;
       return [cellText(view.getBigUint64(at, true), high)];
     });
-    const tables = module.tables.map((_, index) => {
+    const tables = module.tables.map(({ type }, index) => {
       const table = instance.exports[tableExport(index)] as WebAssembly.Table;
-      return Array.from({ length: table.length }, (__, k) => describeValue(table.get(k), this.#numberOf));
+      return Array.from({ length: table.length }, (_, k) =>
+        describeReference(type, () => table.get(k), this.#numberOf),
+      );
     });
     return { memory: instance.guestMemory.bytes.slice(BIAS_BYTES), globals, tables };
   }
@@ -325,7 +334,7 @@ const zeroPage = new Uint8Array(PAGE_BYTES);
 function zeroResults(types: Uint8Array): unknown {
   const zeros = Array.from(types, (type) => {
     if (type === ValueType.i64) return 0n;
-    return type === ValueType.funcref || type === ValueType.externref ? null : 0;
+    return isReferenceType(type) ? null : 0;
   });
   return zeros.length === 1 ? zeros[0] : zeros;
 }

@@ -2,6 +2,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { describe, expect, it } from 'vitest';
 import { UnsupportedModuleError } from '../../src/error/errors.ts';
+import { hasExceptionsByReference } from '../../src/machine/engine-features.ts';
 import { prepareProgram } from '../../src/machine/program.ts';
 import { BodyDecoder } from '../../src/wasm/function-body.ts';
 import { ByteWriter } from '../../src/wasm/byte-writer.ts';
@@ -15,7 +16,7 @@ import { assemble } from '../support/wat.ts';
 // Node 20 knows relaxed SIMD and keeps it behind a flag; the table has it for the engines that do not.
 setFlagsFromString('--experimental-wasm-relaxed-simd');
 
-const { i32, i64, f32, f64, v128, funcref, externref } = ValueType;
+const { i32, i64, f32, f64, v128, funcref, externref, exnref } = ValueType;
 const END = 0x0b;
 
 interface Opcode {
@@ -212,7 +213,7 @@ describe('what the table does not know is refused', () => {
   const unknown = opcodes.filter(({ op }) => immediateOf[op] === Immediate.unknown);
 
   it('and some is unknown under every prefix', () => {
-    for (const start of ['0xa', '0xc5', '0xfc ', '0xfd ', '0xfe ', '0xff']) {
+    for (const start of ['0x14', '0xc5', '0xfc ', '0xfd ', '0xfe ', '0xff']) {
       expect(
         unknown.some(({ name }) => name.startsWith(start)),
         start,
@@ -249,18 +250,33 @@ describe('what the table does not know is refused', () => {
   });
 
   it.each([
-    ['exceptions', [0x0a]],
-    ['exceptions', [0x1f, 0x40, 0, END]],
     ['atomic instructions (threads)', [0x41, 0, 0xfe, 0x10, 2, 0, 0x1a]],
     ['atomic instructions (threads)', [0xfe, 0x03, 0]],
     ['atomic instructions (threads)', [0x41, 0, 0xfe, 0x10, 2, 0xfc, 0x08, 0x1a]],
     ['atomic instructions (threads)', [0x41, 0, 0xfe, 0x10, 2, 0xfd, 0x0c, 0x1a]],
     ['instructions of the garbage-collection', [0xfb, 0x00, 0]],
     ['instructions of the garbage-collection', [0x14, 0]],
-    ['instructions of the garbage-collection', [0xd4]],
+    ['instructions of the garbage-collection', [0xd5, 0]],
+    ['values of a reference that cannot be null', [0x02, 0x64, 0x69, 0x0b]],
+    ['values of nullexnref', [0x02, 0x74, 0x00, END, 0x1a]],
+    ['references of the garbage-collection', [0xd0, 0x6e, 0x1a]],
   ])('by name: %s', (feature, code) => {
     const wasm = moduleOf([], [], Uint8Array.from([0, ...code, END]));
     expect(() => prepareProgram(wasm, { tracking: 'none', counting: false })).toThrow(feature);
+  });
+
+  it.skipIf(hasExceptionsByReference()).each([
+    ['throw_ref', [0xd0, 0x69, 0x0a]],
+    ['try_table', [0x1f, 0x40, 0, END]],
+    ['a block', [0x02, 0x69, 0x00, END, 0x1a]],
+    ['ref.as_non_null', [0xd0, 0x70, 0xd4, 0x1a]],
+  ])('as missing from the engine: %s', (name, code) => {
+    const wasm = moduleOf([], [], Uint8Array.from([0, ...code, END]));
+    expect(() => prepareProgram(wasm, { tracking: 'none', counting: false })).toThrow(
+      name === 'ref.as_non_null'
+        ? /uses ref\.as_non_null \(typed function references\) \(code section, byte \d+\), which this Node.js/
+        : /uses exceptions by reference \(exnref\) \(code section, byte \d+\), which this Node.js/,
+    );
   });
 
   it.each([
@@ -272,8 +288,8 @@ describe('what the table does not know is refused', () => {
 });
 
 /** Types that no operand search needs, named here so that a table of types that grows is noticed. */
-it('knows the value types of version 2', () => {
-  expect([i32, i64, f32, f64, v128, funcref, externref].map(valueTypeName)).toEqual([
-    'i32', 'i64', 'f32', 'f64', 'v128', 'funcref', 'externref',
+it('knows the value types of version 2, and exnref', () => {
+  expect([i32, i64, f32, f64, v128, funcref, externref, exnref].map(valueTypeName)).toEqual([
+    'i32', 'i64', 'f32', 'f64', 'v128', 'funcref', 'externref', 'exnref',
   ]); // prettier-ignore
 });
