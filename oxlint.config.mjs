@@ -63,6 +63,7 @@ export default {
     'bench/results/**',
     // AssemblyScript's top-level decorators are no TypeScript.
     'workloads/common/wasi.ts',
+    'include/continuo.ts',
   ],
   rules: {
     eqeqeq: 'error',

@@ -31,6 +31,11 @@ const statePath = join(dist, '.build-state.json');
 /** Folders of AssemblyScript: each file at their top is a program, files in their subfolders are shared by all. */
 const assemblyFolders = ['assembly', 'workloads'];
 
+/** Programs built more than once from one source: a suffix of the name, and files that take the place of others. */
+const variantsOf = {
+  workloads: { '': {}, '.directed': { 'workloads/common/progress.ts': 'workloads/common/progress-told.ts' } },
+};
+
 /** Regular files below a folder, as sorted paths relative to the root; none when the folder does not exist. */
 export function filesBelow(folder) {
   if (!existsSync(join(root, folder))) return [];
@@ -114,22 +119,27 @@ async function buildAssembly(state, folder, { force }) {
   const programs = all.filter((file) => dirname(file) === folder);
   const shared = all.filter((file) => dirname(file) !== folder);
   const version = packageVersion('assemblyscript');
+  const variants = Object.entries(variantsOf[folder] ?? { '': {} });
+  const expected = new Set();
   for (const program of programs) {
-    const name = basename(program, '.ts');
-    const output = join(dist, folder, `${name}.wasm`);
-    const inputs = digest([program, ...shared, 'asconfig.json'], version);
-    if (!force && state[program] === inputs && existsSync(output)) continue;
-    progress(`compile ${program}`);
-    install(output, await compileAssembly(program, folder));
-    state[program] = inputs;
+    for (const [suffix, replaced] of variants) {
+      const name = `${basename(program, '.ts')}${suffix}.wasm`;
+      expected.add(name);
+      const output = join(dist, folder, name);
+      const inputs = digest([program, ...shared, ...filesBelow('include'), 'asconfig.json'], version, suffix);
+      if (!force && state[program + suffix] === inputs && existsSync(output)) continue;
+      progress(`compile ${program}${suffix}`);
+      install(output, await compileAssembly(program, folder, replaced));
+      state[program + suffix] = inputs;
+    }
   }
-  const expected = new Set(programs.map((program) => `${basename(program, '.ts')}.wasm`));
   for (const file of filesBelow(join('dist', folder))) {
     if (file.endsWith('.wasm') && !expected.has(basename(file))) rmSync(join(root, file));
   }
 }
 
-export async function compileAssembly(program, target) {
+/** With `replaced`, files are compiled in place of others, by their paths. */
+export async function compileAssembly(program, target, replaced = {}) {
   // Loading the compiler takes most of a second, so that a build with nothing to do must not reach this line.
   const { default: asc } = await import('assemblyscript/asc');
   const outputs = new Map();
@@ -145,6 +155,10 @@ export async function compileAssembly(program, target) {
   const messages = asc.createMemoryStream();
   const { error } = await asc.main([...args, '--baseDir', root], {
     stderr: messages,
+    readFile: (name, baseDir) => {
+      const path = resolve(baseDir, replaced[name] ?? name);
+      return existsSync(path) ? readFileSync(path, 'utf8') : null;
+    },
     writeFile: (name, contents) => void outputs.set(name, contents),
   });
   if (error) throw new BuildError(`${program} does not compile:\n${messages.toString()}`);

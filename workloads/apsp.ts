@@ -21,6 +21,7 @@ import { givenCount, isArgument, numberArgument, openArguments } from './common/
 import { addWordsToDigest, EMPTY_DIGEST } from './common/digest';
 import { fillWeights } from './common/graph';
 import { fail, printLine, printResult, putHex, putNumber, putText } from './common/output';
+import { reportProgress } from './common/progress';
 
 const USAGE = 'usage: apsp SIZE SEED [--print-rows]   (SIZE 2 to 16000, SEED 0 to 4294967295)';
 const FARTHEST: f64 = f64.MAX_VALUE;
@@ -70,6 +71,7 @@ export function _start(): void {
   for (let source: usize = 0; source < n; source++) {
     const distances = result + ((source * n) << 3);
     shortestPaths(weights, distances, done, n, source);
+    reportProgress(source + 1, n);
     if (printRows) {
       putText('row ');
       putNumber(<u32>source);

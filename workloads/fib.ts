@@ -15,6 +15,7 @@
 import { givenCount, numberArgument, openArguments } from './common/arguments';
 import { addToDigest, EMPTY_DIGEST } from './common/digest';
 import { fail, printResult } from './common/output';
+import { reportProgress } from './common/progress';
 import { random, seedRandom } from './common/random';
 
 const USAGE = 'usage: fib SIZE SEED   (SIZE 0 to 60, SEED 0 to 4294967295)';
@@ -39,5 +40,7 @@ export function _start(): void {
   if (givenCount() != 2) fail(USAGE);
 
   seedRandom(seed);
-  printResult('fib', size, seed, descend(size * LEVELS_PER_SIZE, size));
+  const digest = descend(size * LEVELS_PER_SIZE, size);
+  reportProgress(1, 1);
+  printResult('fib', size, seed, digest);
 }

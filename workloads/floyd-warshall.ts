@@ -19,6 +19,7 @@ import { givenCount, numberArgument, openArguments } from './common/arguments';
 import { addWordsToDigest, EMPTY_DIGEST } from './common/digest';
 import { fillWeights } from './common/graph';
 import { fail, printResult } from './common/output';
+import { reportProgress } from './common/progress';
 
 const USAGE = 'usage: floyd-warshall SIZE SEED   (SIZE 2 to 20000, SEED 0 to 4294967295)';
 
@@ -43,6 +44,9 @@ export function _start(): void {
   const n = <usize>size;
   const matrix = allocate(<u64>n * n * 8);
   fillWeights(matrix, n, seed);
-  for (let middle: usize = 0; middle < n; middle++) sweep(matrix, n, middle);
+  for (let middle: usize = 0; middle < n; middle++) {
+    sweep(matrix, n, middle);
+    reportProgress(middle + 1, n);
+  }
   printResult('floyd-warshall', size, seed, addWordsToDigest(EMPTY_DIGEST, matrix, n * n));
 }

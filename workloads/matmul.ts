@@ -17,6 +17,7 @@ import { allocate } from './common/arena';
 import { givenCount, numberArgument, openArguments } from './common/arguments';
 import { addWordsToDigest, EMPTY_DIGEST } from './common/digest';
 import { fail, printResult } from './common/output';
+import { reportProgress } from './common/progress';
 import { random, seedRandom } from './common/random';
 
 const USAGE = 'usage: matmul SIZE SEED   (SIZE 1 to 16000, SEED 0 to 4294967295)';
@@ -47,6 +48,9 @@ export function _start(): void {
   for (let entry: usize = 0; entry < n * n; entry++) {
     store<f64>(a + (entry << 3), <f64>(<i64>(random() >> 54) - 512));
   }
-  for (let row: usize = 0; row < n; row++) multiplyRow(a, b, n, row);
+  for (let row: usize = 0; row < n; row++) {
+    multiplyRow(a, b, n, row);
+    reportProgress(row + 1, n);
+  }
   printResult('matmul', size, seed, addWordsToDigest(EMPTY_DIGEST, b, n * n));
 }

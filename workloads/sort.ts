@@ -17,6 +17,7 @@ import { allocate } from './common/arena';
 import { givenCount, numberArgument, openArguments } from './common/arguments';
 import { addWordsToDigest, EMPTY_DIGEST } from './common/digest';
 import { fail, printResult } from './common/output';
+import { reportProgress } from './common/progress';
 import { random, seedRandom } from './common/random';
 
 const USAGE = 'usage: sort SIZE SEED   (SIZE 1 to 134217728, SEED 0 to 4294967295)';
@@ -108,7 +109,9 @@ export function _start(): void {
     store<u64>(copy + at, value);
   }
   quickSort(numbers, numbers + lengthBytes - 8);
+  reportProgress(1, 2);
   const merged = mergeSort(copy, other, lengthBytes);
+  reportProgress(2, 2);
   for (let at: usize = 0; at < lengthBytes; at += 8) {
     if (load<u64>(numbers + at) != load<u64>(merged + at)) fail('quicksort and merge sort disagree');
   }

@@ -142,13 +142,14 @@ export class CheckpointFiles implements CheckpointStore {
     const changedCount = pager?.collectChanged(pageCount) ?? pageCount;
     const isFull =
       !this.#incremental || this.#latest === undefined || this.#chain.changedPages > CHAIN_IMAGES_MAX * pageCount;
-    const pending = isFull
-      ? this.#pendingOf(allPages(pageCount), pageCount, true, copies)
-      : this.#pendingOf(pager!.pages, changedCount, false, copies);
+    const { trigger, state, exclusions } = request;
     const residentDirtyPages = this.#residentCount(pager, changedCount, pageCount);
+    const savedCount = pager === undefined ? 0 : (exclusions?.partition(pager.pages, changedCount) ?? changedCount);
+    const pages = isFull ? allPages(pageCount) : pager!.pages;
+    const count = isFull ? (exclusions?.partition(pages, pageCount) ?? pageCount) : savedCount;
+    const pending = this.#pendingOf(pages, count, isFull, copies);
     const pagesWrittenContinuous = pager?.takeContinuousCount() ?? 0;
-    pager?.startInterval(pageCount);
-    const { trigger, state } = request;
+    pager?.startInterval(pageCount, pager.pages.subarray(savedCount, changedCount));
     const name = checkpointFileName(generation);
     const timeMs = Date.now();
     const start = {

@@ -1,3 +1,5 @@
+import type { Exclusions } from './exclusions.ts';
+
 /** A committed checkpoint. */
 export interface Checkpoint {
   /** Numbers the checkpoints of a job from 1 on. */
@@ -18,6 +20,8 @@ export interface CheckpointRequest {
   readonly state: Uint8Array;
   /** Why the checkpoint is taken; at most 24 bytes in UTF-8. */
   readonly trigger: string;
+  /** Pages that the program wants left out. */
+  readonly exclusions?: Exclusions | undefined;
 }
 
 /** What a checkpoint cost. */

@@ -385,12 +385,13 @@ export class Store implements CheckpointStore {
     const dirtyPages = pager?.changedCount ?? dirtyCount;
 
     // Before the list is changed. Until the barrier nothing runs that could write, or the pager tells of it.
-    tracker.rearm(pageCount, dirty, dirtyCount);
+    const savedCount = request.exclusions?.partition(dirty, dirtyCount) ?? dirtyCount;
+    tracker.rearm(pageCount, dirty, savedCount, dirtyCount);
     const pagesWrittenContinuous = pager?.takeContinuousCount() ?? 0;
     const { pagesWritten, zeroPages } =
       targets === undefined
-        ? transfer.pageOut(dirty, dirtyCount, generation, softLimit)
-        : placed(transfer.placeForLater(dirty, dirtyCount, targets, generation, softLimit), dirtyCount);
+        ? transfer.pageOut(dirty, savedCount, generation, softLimit)
+        : placed(transfer.placeForLater(dirty, savedCount, targets, generation, softLimit), savedCount);
     const mapBytes = tree.write(this.#file, generation, softLimit);
     const stateRun = this.#writeState(request.state);
     const fields = encodeRecord(

@@ -167,7 +167,7 @@ function stackOf({ layouts, frames }: MachineState, names: FunctionNames): Repor
 }
 
 function openFilesOf({ host }: MachineState, roots: readonly string[]): ReportedFile[] {
-  const { descriptors, files } = decodeHostState(host);
+  const { descriptors, files } = decodeHostState(host).wasi;
   const pathOf = ({ root, path }: WasiState['files'][number]['at']): string => join(roots[root] ?? '', path);
   return descriptors.flatMap((descriptor): ReportedFile[] => {
     const { number } = descriptor;

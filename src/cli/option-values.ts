@@ -71,3 +71,22 @@ export function parseVariable(
   }
   return { ...before, [name]: value };
 }
+
+/** After how many safepoints, or steps that the program reports, a checkpoint is taken. */
+export interface Every {
+  readonly count: number;
+  readonly unit: 'safepoints' | 'steps';
+}
+
+/** The countdown of safepoints is a signed 32-bit number. */
+const EVERY_MAX = 0x7fff_ffff;
+
+/** `1000` safepoints, `40steps`. */
+export function parseEvery(text: string): Every {
+  const [, digits, steps] = /^(\d+)(steps)?$/.exec(text) ?? [];
+  const count = Number(digits);
+  if (!(count >= 1 && count <= EVERY_MAX)) {
+    throw new InvalidArgumentError(`Write a number of safepoints from 1 to ${EVERY_MAX}, or of steps, as in 40steps.`);
+  }
+  return { count, unit: steps === undefined ? 'safepoints' : 'steps' };
+}

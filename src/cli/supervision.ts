@@ -5,14 +5,15 @@ import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { ContinuoError, GuestTrapError } from '../error/errors.ts';
 import type { Machine, MachineEnd, ResumeOptions, RunFigures } from '../machine/machine.ts';
 import { exitCodeOfError, say } from './messages.ts';
-import { parseInterval, parseMemory, parseNumber } from './option-values.ts';
+import { type Every, parseEvery, parseInterval, parseMemory, parseNumber } from './option-values.ts';
+import { RunProgress } from './run-progress.ts';
 import { SIGNAL_EXIT_CODES, SignalWatch } from './signals.ts';
 import { type RunRecord, runStats, writeStatsFile } from './stats-file.ts';
 
 /** Options of every command that runs a program. */
 export interface RunFlags {
   readonly interval: number;
-  readonly every?: number;
+  readonly every?: Every;
   /** Frames. */
   readonly memory?: number;
   readonly replacement?: NonNullable<ResumeOptions['replacement']>;
@@ -26,8 +27,6 @@ export interface RunFlags {
 
 /** HTCondor's code for a job that made a checkpoint and wants to be run again. */
 const CHECKPOINT_EXIT_CODE = 85;
-/** The countdown of safepoints is a signed 32-bit number. */
-const SAFEPOINTS_MAX = 0x7fff_ffff;
 
 export function addRunOptions(command: Command): Command {
   return command
@@ -37,9 +36,10 @@ export function addRunOptions(command: Command): Command {
         .default(1000, '1s'),
     )
     .addOption(
-      new Option('--every <count>', 'a checkpoint after every so many safepoints (loop heads and calls)').argParser(
-        (text) => parseNumber(text, 1, SAFEPOINTS_MAX),
-      ),
+      new Option(
+        '--every <count>',
+        'a checkpoint after every so many safepoints (loop heads and calls), or steps that the program reports: 40steps',
+      ).argParser(parseEvery),
     )
     .addOption(
       new Option(
@@ -73,7 +73,8 @@ export function addRunOptions(command: Command): Command {
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
 export function resumeOptionsOf({ every, memory, replacement, policy, fork }: RunFlags): ResumeOptions {
   return {
-    ...(every === undefined ? {} : { everySafepoints: every }),
+    ...(every?.unit === 'safepoints' ? { everySafepoints: every.count } : {}),
+    ...(every?.unit === 'steps' ? { everySteps: every.count } : {}),
     ...(memory === undefined ? {} : { frameCount: memory }),
     ...(replacement === undefined ? {} : { replacement }),
     ...(policy === undefined ? {} : { policy }),
@@ -113,6 +114,8 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
     if (flags.stats !== undefined) checkpoints.push(stats);
     if (flags.verbose) say(describeCheckpoint(stats));
   });
+  const progress = new RunProgress(flags.quiet !== true);
+  machine.on('progress', ({ done, total }) => progress.show(done, total));
   machine.on('failed', (figures) => (figuresOfFailure = figures));
   const writeStats = async (end: RunRecord['end'], figures: RunFigures, exitCode: number): Promise<void> => {
     if (flags.stats === undefined) return;
@@ -124,7 +127,9 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
   let end: MachineEnd;
   try {
     end = await machine.ended;
+    progress.close();
   } catch (error) {
+    progress.close();
     const trapped = error instanceof GuestTrapError;
     // A run that was refused did nothing that could be told.
     if (figuresOfFailure !== undefined && (ran || trapped)) {

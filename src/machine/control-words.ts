@@ -14,6 +14,8 @@ export const Request = {
   writeAhead: 8,
   /** A checkpoint that was saved beside the guest is done. */
   saved: 16,
+  /** The program has reported as many steps as a checkpoint is wanted after. */
+  steps: 32,
 } as const;
 
 const REQUESTS = 0;

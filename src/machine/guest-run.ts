@@ -1,27 +1,23 @@
-import { readJob } from '../checkpoint/job-directory.ts';
 import type { CheckpointStats } from '../checkpoint/checkpoint.ts';
 import type { CheckpointStore, PolicyName } from '../checkpoint/checkpoint-store.ts';
-import { createStore, openStore } from '../checkpoint/policies.ts';
 import { ScratchStore } from '../checkpoint/scratch-store.ts';
-import { type PagingOptions, Store } from '../checkpoint/store.ts';
 import { FileDevice } from '../device/file-device.ts';
-import { ContinuoError, GuestTrapError, UsageError, assert } from '../error/errors.ts';
-import { type JobIdentity, programDigest } from '../format/job-format.ts';
-import { Workbench } from '../format/workbench.ts';
-import { MAPPED_PAGES_MAX } from '../format/paging-format.ts';
+import { ContinuoError, GuestTrapError, assert } from '../error/errors.ts';
+import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
 import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
-import { removeAsidesOfAbandonedJob } from '../wasi/abandoned-job.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
+import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
 import { ForkedSaves } from './forked-saves.ts';
+import { openGuestJob } from './guest-job.ts';
+import { pagingOptionsFor } from './guest-paging.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
 import { FunctionNames, guestStackOf } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
-import { refuseExposedJob } from './job-isolation.ts';
-import { describeJob, identityOf, refuseForeignJob } from './job-description.ts';
+import { identityOf } from './job-description.ts';
 import {
   type MachineState,
   type PagingFigures,
@@ -29,11 +25,10 @@ import {
   decodeMachineState,
   encodeMachineState,
 } from './machine-state.ts';
-import { createRelease } from '../memory/memory-release.ts';
 import type { Pager } from '../pager/pager.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
-import { type AccessTracking, checksAccesses } from '../rewrite/access-emitter.ts';
-import { type Program, WASI_MODULE, checkImports, prepareProgram } from './program.ts';
+import type { AccessTracking } from '../rewrite/access-emitter.ts';
+import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -73,6 +68,8 @@ export class GuestRun {
   #policy: PolicyName | undefined;
   /** Where checkpoints are saved beside the guest. */
   #forks: ForkedSaves | undefined;
+  /** Of a program that directs its checkpoints. */
+  #directed: DirectedCalls | undefined;
   /** A checkpoint was asked for while the one before was being saved. */
   #checkpointWaits = false;
   /** Of a run that keeps nothing and has a budget of memory. */
@@ -142,69 +139,23 @@ export class GuestRun {
 
   /** Makes or opens the job; without one, the program runs without checkpoints. */
   #openJob(): { description: JobDescription; programBytes: Uint8Array } {
-    const { jobDirectory, programBytes, fresh } = this.#data;
-    const wanted = this.#data.description;
+    const { jobDirectory, programBytes, description } = this.#data;
     if (jobDirectory === undefined) {
-      assert(wanted !== undefined && programBytes !== undefined, 'a run without a job needs a program');
-      return { description: wanted, programBytes };
+      assert(description !== undefined && programBytes !== undefined, 'a run without a job needs a program');
+      return { description, programBytes };
     }
-    const device = new FileDevice(jobDirectory);
-    const exists = Store.exists(device);
-    if (exists && !fresh) {
-      if (wanted !== undefined && programBytes !== undefined) {
-        // Opening the store for writing may clear away an unfinished checkpoint: not in a job of somebody else's.
-        const { identity } = readJob(device, Workbench.ofThread());
-        refuseForeignJob(jobDirectory, identity, identityOf(wanted, programDigest(programBytes)));
-      }
-      ({ store: this.#store, policy: this.#policy } = openStore(device, this.#data.policy));
-      if (this.#store.rejectedCheckpoint !== undefined) {
-        this.#post({
-          kind: 'notice',
-          text: `an unfinished checkpoint was left aside (${this.#store.rejectedCheckpoint}); going on from the one before`,
-        });
-      }
-      const description = describeJob(this.#store.identity, wanted);
-      // Directories may have been moved or linked anew since the job was made.
-      refuseExposedJob(jobDirectory, description);
-      return { description, programBytes: this.#store.readProgram() };
-    }
-    if (wanted === undefined || programBytes === undefined) {
-      throw new UsageError('job-not-found', `there is no job in ${jobDirectory}`, { path: jobDirectory });
-    }
-    // A program that cannot run must not leave a job behind.
-    const identity: JobIdentity = identityOf(wanted, programDigest(programBytes));
-    this.#policy = this.#data.policy ?? 'continuous';
-    this.#program = this.#prepareProgram(programBytes);
-    checkImports(this.#program.rewritten.module);
-    if (exists) {
-      this.#removeAsides(device);
-      Store.discard(device);
-    }
-    this.#store = createStore(device, identity, programBytes, this.#policy);
-    return { description: wanted, programBytes };
-  }
-
-  /** A job that is given up leaves nothing of its own among the guest's files, as far as it can still be read. */
-  #removeAsides(device: FileDevice): void {
-    try {
-      const { store: old } = openStore(device, undefined, { readOnly: true });
-      try {
-        if (old.latest === undefined) return;
-        const config = describeJob(old.identity, this.#data.description);
-        const state = decodeHostState(decodeMachineState(old.latest.state).host);
-        removeAsidesOfAbandonedJob(
-          { ...config, stdout: { kind: 'inherit' }, stderr: { kind: 'inherit' } },
-          state,
-          device,
-        );
-      } finally {
-        old.close();
-      }
-    } catch (error) {
-      if (!(error instanceof ContinuoError)) throw error;
-      const text = `files that the old job had set aside may be left in its directories: ${error.message}`;
-      this.#post({ kind: 'notice', text });
-    }
+    const job = openGuestJob(this.#data, jobDirectory, {
+      notice: (text) => this.#post({ kind: 'notice', text }),
+      // A program that cannot run must not leave a job behind.
+      check: (bytes, policy) => {
+        this.#policy = policy;
+        this.#program = this.#prepareProgram(bytes);
+        checkImports(this.#program.rewritten.module);
+      },
+    });
+    this.#store = job.store;
+    this.#policy = job.policy;
+    return job;
   }
 
   #prepareProgram(bytes: Uint8Array): Program {
@@ -233,7 +184,11 @@ export class GuestRun {
     );
     checkImports(rewritten.module);
     this.#wasi = this.#openWasi(description, memory, restored);
-    const imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
+    const imports: WebAssembly.Imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
+    if (isDirected(rewritten.module)) {
+      this.#directed = this.#direct(restored);
+      imports[DIRECTED_MODULE] = this.#interruptible(this.#directed.imports);
+    }
     try {
       this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
       this.#countSafepoints();
@@ -253,7 +208,9 @@ export class GuestRun {
   /** From here on a paged guest's pages come when they are touched, out of the paging file or as zeros. */
   #attachStore(description: JobDescription, program: Uint8Array): void {
     const { guestMemory } = this.#instance;
-    const options = this.#pagingOptions();
+    const options = pagingOptionsFor(this.#data.paging, this.#policy, this.#tracking, guestMemory, (text) => {
+      this.#post({ kind: 'notice', text });
+    });
     if (this.#store === undefined && options !== undefined) {
       this.#scratch = new ScratchStore(identityOf(description, programDigest(program)), program);
     }
@@ -267,20 +224,18 @@ export class GuestRun {
     this.#forks = new ForkedSaves(this.#store, pager, guestMemory, buffer, (stats) => this.#noteCheckpoint(stats));
   }
 
-  /** Where all pages are resident, a pager may still be needed, to be told of first writes. */
-  #pagingOptions(): PagingOptions | undefined {
-    const { paging } = this.#data;
-    const protects = this.#policy === 'incremental';
-    if (paging === undefined) {
-      return checksAccesses(this.#tracking) ? { frameCount: MAPPED_PAGES_MAX, protects } : undefined;
-    }
-    const { frameCount, replacement } = paging;
-    const release = createRelease(this.#instance.guestMemory);
-    if (release.reason !== '') {
-      const text = `pages that leave memory keep their place in it, since ${release.reason}: the budget bounds only what is paged`;
-      this.#post({ kind: 'notice', text });
-    }
-    return { frameCount, release, protects, ...(replacement === undefined ? {} : { replacement }) };
+  #direct(restored: MachineState | undefined): DirectedCalls {
+    const state = restored === undefined ? undefined : decodeHostState(restored.host).directed;
+    const run = {
+      everySteps: this.#data.everySteps,
+      keepsCheckpoints: () => this.#store !== undefined && keepsCheckpoints(this.#policy),
+      requestCheckpoint: () => {
+        this.#control.request(Request.steps);
+        this.#instance.requestCapture();
+      },
+      report: (done: number, total: number) => this.#post({ kind: 'progress', done, total }),
+    };
+    return new DirectedCalls(run, state);
   }
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
@@ -294,7 +249,7 @@ export class GuestRun {
     const stderr = this.#outputTarget(description.stderr, 'stderr');
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
       ...(jobDirectory === undefined ? {} : { device: new FileDevice(jobDirectory) }),
-      ...(restored === undefined ? {} : { state: decodeHostState(restored.host) }),
+      ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
       onNotice: (text) => this.#post({ kind: 'notice', text }),
     });
   }
@@ -307,7 +262,7 @@ export class GuestRun {
 
   /** A kill between the last commit and what follows it leaves held output and files set aside to the next run. */
   #releaseHeldOutput(description: JobDescription, restored: MachineState): void {
-    const { output, asides } = decodeHostState(restored.host);
+    const { output, asides } = decodeHostState(restored.host).wasi;
     if (output.held.length === 0 && asides.length === 0) return;
     const memory = new GuestMemory(
       new WebAssembly.Memory({ initial: BIAS_WASM_PAGES, maximum: BIAS_WASM_PAGES, shared: true }),
@@ -373,13 +328,23 @@ export class GuestRun {
     const counted = this.#instance.safepointsLeft < 0;
     if (counted) this.#countSafepoints();
     if (requests & Request.stop) return this.#stop();
-    const asked = counted || this.#checkpointWaits || (requests & Request.checkpoint) !== 0;
-    if (asked && this.#store !== undefined && keepsCheckpoints(this.#policy)) {
-      return this.#checkpoint(counted ? 'safepoints' : 'request');
+    const trigger = this.#triggerOf(requests, counted);
+    if (trigger !== undefined && this.#store !== undefined && keepsCheckpoints(this.#policy)) {
+      return this.#checkpoint(trigger);
     }
     if (requests & Request.writeAhead && this.#forks?.isSaving !== true) this.#pager?.writeAhead(WRITE_AHEAD_PAGES_MAX);
     if (requests & Request.hop) this.#hops++;
     return undefined;
+  }
+
+  #triggerOf(requests: number, counted: boolean): string | undefined {
+    if (this.#directed?.wantsCheckpoint === true) {
+      this.#directed.wantsCheckpoint = false;
+      return 'program';
+    }
+    if (requests & Request.steps) return 'steps';
+    if (counted) return 'safepoints';
+    return this.#checkpointWaits || requests & Request.checkpoint ? 'request' : undefined;
   }
 
   #countSafepoints(): void {
@@ -406,7 +371,7 @@ export class GuestRun {
     forks.finish();
     const state = this.#captureMachine(UNFINISHED);
     this.#wasi.beforeCommit();
-    forks.begin({ state, trigger }, startMs);
+    forks.begin({ state, trigger, exclusions: this.#directed?.exclusions }, startMs);
     return undefined;
   }
 
@@ -416,7 +381,7 @@ export class GuestRun {
     this.#forks?.finish();
     const state = this.#captureMachine(end);
     this.#wasi.beforeCommit();
-    const stats = this.#store!.commit({ state, trigger });
+    const stats = this.#store!.commit({ state, trigger, exclusions: this.#directed?.exclusions });
     const whole = { ...stats, pauseMs: performance.now() - startMs };
     this.#noteCheckpoint(whole);
     return whole;
@@ -425,7 +390,8 @@ export class GuestRun {
   #captureMachine(end: Pick<Phase, 'finished' | 'exitCode'>): Uint8Array {
     const paging = this.#pager === undefined ? {} : { paging: this.#pagingFigures(this.#pager) };
     const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...end, ...paging };
-    return encodeMachineState(captureState(this.#instance, phase, encodeHostState(this.#wasi.captureState())));
+    const host = { wasi: this.#wasi.captureState(), directed: this.#directed?.captureState() };
+    return encodeMachineState(captureState(this.#instance, phase, encodeHostState(host)));
   }
 
   /** A checkpoint is durable. */

@@ -73,11 +73,13 @@ export interface MachineOptions {
   readonly fork?: boolean;
   /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
   readonly everySafepoints?: number;
+  /** A checkpoint after every so many steps that the program reports by `progress` (see `include/continuo.h`). */
+  readonly everySteps?: number;
 }
 
 export type ResumeOptions = Pick<
   MachineOptions,
-  'intervalMs' | 'everySafepoints' | 'frameCount' | 'replacement' | 'writeAhead' | 'policy' | 'fork'
+  'intervalMs' | 'everySafepoints' | 'everySteps' | 'frameCount' | 'replacement' | 'writeAhead' | 'policy' | 'fork'
 >;
 
 export type MachineEnd = RunEnd & RunFigures;
@@ -109,6 +111,8 @@ export interface MachineEvents {
   /** The guest runs: from its start, or from the checkpoint of that generation. */
   running: [event: { resumedFrom: number; description: JobDescription }];
   checkpoint: [stats: CheckpointStats];
+  /** How far the program has come, when it says so (see `include/continuo.h`); not more often than ten times a second. */
+  progress: [event: { done: number; total: number }];
   /** Something that people should know, as a sentence. */
   notice: [text: string];
   /** The run ended with an error, a trap or another, with which `ended` is about to reject. */
@@ -177,13 +181,14 @@ export class Machine extends EventEmitter<MachineEvents> {
     const jobDirectory = options.job === undefined ? undefined : resolve(options.job);
     if (jobDirectory !== undefined) refuseExposedJob(jobDirectory, description);
     const lock = jobDirectory === undefined ? undefined : lockJobDirectory(jobDirectory, { create: true });
-    const { program, fresh = false, everySafepoints } = options;
+    const { program, fresh = false, everySafepoints, everySteps } = options;
     const data = {
       description,
       programBytes: program,
       jobDirectory,
       fresh,
       everySafepoints,
+      everySteps,
       paging: pagingOf(options),
       ...policyOf(options),
     };
@@ -195,9 +200,16 @@ export class Machine extends EventEmitter<MachineEvents> {
     const intervalMs = checkedInterval(options.intervalMs);
     const jobDirectory = resolve(job);
     const lock = lockJobDirectory(jobDirectory);
-    const { everySafepoints } = options;
+    const { everySafepoints, everySteps } = options;
     const nothing = { description: undefined, programBytes: undefined, fresh: false };
-    const data = { ...nothing, jobDirectory, everySafepoints, paging: pagingOf(options), ...policyOf(options) };
+    const data = {
+      ...nothing,
+      jobDirectory,
+      everySafepoints,
+      everySteps,
+      paging: pagingOf(options),
+      ...policyOf(options),
+    };
     return new Machine(data, lock, intervalMs, {}, options.writeAhead ?? true);
   }
 
@@ -233,6 +245,9 @@ export class Machine extends EventEmitter<MachineEvents> {
         return;
       case 'notice':
         this.emit('notice', message.text);
+        return;
+      case 'progress':
+        this.emit('progress', { done: message.done, total: message.total });
         return;
       case 'output':
         this.#sinks[message.stream]?.(message.bytes);

@@ -2,7 +2,9 @@ import { UnsupportedModuleError, UsageError } from '../error/errors.ts';
 import { type RewriteOptions, type RewrittenModule, rewriteModule } from '../rewrite/rewrite.ts';
 import { refuseWhatEngineLacks } from './engine-features.ts';
 import { rewriteCached } from './rewrite-cache.ts';
-import { ExternalKind, type Module, decodeModule } from '../wasm/module.ts';
+import { ExternalKind, type Module, decodeModule, functionType } from '../wasm/module.ts';
+import type { FunctionType } from '../wasm/value-type.ts';
+import { DIRECTED_FUNCTIONS, DIRECTED_MODULE } from './directed-calls.ts';
 
 /** A program ready to be instantiated. */
 export interface Program {
@@ -66,9 +68,13 @@ export const WASI_FUNCTIONS: ReadonlySet<string> = new Set(
 
 /** @throws UsageError `missing-import` that lists all that the host does not have. */
 export function checkImports(module: Module): void {
+  let functions = 0;
   const missing = module.imports
     .filter(({ kind, module: from, name }) => {
-      return kind !== ExternalKind.function || from !== WASI_MODULE || !WASI_FUNCTIONS.has(name);
+      if (kind !== ExternalKind.function) return true;
+      const type = functionType(module, functions++);
+      if (from === DIRECTED_MODULE) return !isDirectedFunction(name, type);
+      return from !== WASI_MODULE || !WASI_FUNCTIONS.has(name);
     })
     .map(({ module: from, name }) => `${from}.${name}`);
   if (missing.length === 0) return;
@@ -77,4 +83,14 @@ export function checkImports(module: Module): void {
     `the program imports what Continuo does not provide: ${missing.slice(0, 8).join(', ')}${missing.length > 8 ? ` and ${missing.length - 8} more` : ''}`,
     { missing },
   );
+}
+
+/** Whether the program imports what it may tell Continuo. */
+export function isDirected(module: Module): boolean {
+  return module.imports.some(({ module: from }) => from === DIRECTED_MODULE);
+}
+
+function isDirectedFunction(name: string, { params, results }: FunctionType): boolean {
+  const wanted = DIRECTED_FUNCTIONS.get(name);
+  return wanted !== undefined && wanted.params.join() === params.join() && wanted.results.join() === results.join();
 }

@@ -41,6 +41,8 @@ export interface GuestThreadData {
   readonly fresh: boolean;
   /** A checkpoint after every so many safepoints; undefined for none. */
   readonly everySafepoints: number | undefined;
+  /** A checkpoint after every so many steps that the program reports; undefined for none. */
+  readonly everySteps: number | undefined;
   /** How pages are saved; undefined for the way the job had, or `continuous`. */
   readonly policy: PolicyName | undefined;
   /** Whether checkpoints are saved beside the guest. */
@@ -86,6 +88,7 @@ export type GuestMessage =
     }
   | { readonly kind: 'checkpoint'; readonly stats: CheckpointStats }
   | { readonly kind: 'notice'; readonly text: string }
+  | { readonly kind: 'progress'; readonly done: number; readonly total: number }
   /** What the guest wrote to a stream that the embedder takes by a function. */
   | { readonly kind: 'output'; readonly stream: 'stdout' | 'stderr'; readonly bytes: Uint8Array }
   | { readonly kind: 'wantsInput' }

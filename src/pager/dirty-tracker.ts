@@ -8,8 +8,11 @@ export interface DirtyTracker {
   readonly pages: Uint32Array;
   /** Finds the pages written since the last `rearm`, among the first `pageCount`; returns how many. */
   collect(pageCount: number): number;
-  /** Starts anew: what was collected is clean. Called while the guest is stopped, with what `collect` found. */
-  rearm(pageCount: number, collected: Uint32Array, count: number): void;
+  /**
+   * Starts anew: the first `count` of what was collected are clean, those behind them up to `keptEnd` stay dirty. Called while the
+   * guest is stopped, with what `collect` found.
+   */
+  rearm(pageCount: number, collected: Uint32Array, count: number, keptEnd?: number): void;
 }
 
 /** Knows nothing: every page counts as written, at each checkpoint. */
@@ -89,9 +92,11 @@ export class SoftwareTracker implements DirtyTracker {
     return count;
   }
 
-  rearm(pageCount: number, collected: Uint32Array, count: number): void {
+  rearm(pageCount: number, collected: Uint32Array, count: number, keptEnd = count): void {
     this.#growHeads(pageCount);
-    this.#memory.bytes.fill(PageState.clean, controlRegion.pageStates, controlRegion.pageStates + pageCount);
+    const { bytes } = this.#memory;
+    bytes.fill(PageState.clean, controlRegion.pageStates, controlRegion.pageStates + pageCount);
+    for (let i = count; i < keptEnd; i++) bytes[controlRegion.pageStates + collected[i]] = PageState.dirty;
     const words = new Uint32Array(this.#memory.memory.buffer);
     const heads = this.#heads;
     for (let i = 0; i < count; i++) {

@@ -212,6 +212,12 @@ export class Frames {
     this.spoiledCount = 0;
   }
 
+  /** Pages that changed before the last checkpoint and are in none: they count as changed since. */
+  keepChanged(pages: Uint32Array): void {
+    for (const page of pages) this.flags[page] |= PageFlag.changed;
+    this.changedCount += pages.length;
+  }
+
   assertInvariants(pageCount: number): void {
     let resident = 0;
     let changed = 0;

@@ -269,12 +269,16 @@ export class Pager implements DirtyTracker, HostAccess {
     return frames.listChanged(this.pages);
   }
 
-  /** All that was written so far belongs to a checkpoint, wherever it is kept. What is dirty stays so. */
-  startInterval(pageCount: number): void {
+  /**
+   * All that was written so far belongs to a checkpoint, wherever it is kept, but for the pages of the list, which stay changed.
+   * What is dirty stays so.
+   */
+  startInterval(pageCount: number, kept?: Uint32Array): void {
     const frames = this.#frames;
     frames.noteWrites(pageCount);
     frames.protectAll(pageCount);
     frames.forgetChanges();
+    if (kept !== undefined) frames.keepChanged(kept);
   }
 
   collect(pageCount: number): number {
