@@ -14,8 +14,8 @@ export const layers = {
   pager: ['device', 'format'],
   checkpoint: ['device', 'format', 'pager'],
   wasi: ['device', 'format'],
-  machine: ['wasm', 'rewrite', 'format', 'device', 'pager', 'checkpoint', 'wasi'],
-  simulate: ['pager', 'checkpoint'],
+  simulate: ['format', 'device', 'pager', 'checkpoint'],
+  machine: ['wasm', 'rewrite', 'format', 'device', 'pager', 'checkpoint', 'wasi', 'simulate'],
   report: [],
   cli: ['wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'report'],
 };

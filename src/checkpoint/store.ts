@@ -33,7 +33,7 @@ import type { Device, DeviceFile } from '../device/device.ts';
 import { assert, StorageError } from '../error/errors.ts';
 import { encodeRecord } from '../format/commit-record.ts';
 import { programDigest, type JobFile, type JobIdentity } from '../format/job-format.ts';
-import { instantiateKernels } from '../format/page-kernels.ts';
+import { instantiateKernels, type PageKernels } from '../format/page-kernels.ts';
 import {
   ENTRY_WORDS,
   FIRST_FREE_SLOT,
@@ -88,6 +88,8 @@ export interface PagingOptions {
   readonly replacement?: ReplacementName;
   /** Undefined: pages that have left keep their memory. */
   readonly release?: MemoryRelease;
+  /** What looks at pages; a simulation has none with contents. Undefined: the page kernels, on the guest's memory. */
+  readonly kernels?: PageKernels;
 }
 
 export class Store {
@@ -180,7 +182,7 @@ export class Store {
   attach(memory: GuestMemory): undefined;
   attach(memory: GuestMemory, paging?: PagingOptions): Pager | undefined {
     assert(this.#attachment === undefined, 'the store is attached already');
-    const kernels = instantiateKernels(memory.memory);
+    const kernels = paging?.kernels ?? instantiateKernels(memory.memory);
     const { map, slots, tree } = this.#image;
     if (paging === undefined) {
       const transfer = new PageTransfer(memory, kernels, this.#file, map, slots);

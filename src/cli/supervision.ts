@@ -24,7 +24,7 @@ export interface RunFlags {
 /** HTCondor's code for a job that made a checkpoint and wants to be run again. */
 const CHECKPOINT_EXIT_CODE = 85;
 /** The countdown of safepoints is a signed 32-bit number. */
-const SAFEPOINTS_MAX = 0x7fff_ffff;
+export const SAFEPOINTS_MAX = 0x7fff_ffff;
 
 export function addRunOptions(command: Command): Command {
   return command

@@ -1,5 +1,5 @@
 import { readJob } from '../checkpoint/job-directory.ts';
-import { type CheckpointStats, Store } from '../checkpoint/store.ts';
+import { Store } from '../checkpoint/store.ts';
 import { FileDevice } from '../device/file-device.ts';
 import { ContinuoError, GuestTrapError, UsageError, assert } from '../error/errors.ts';
 import { type JobIdentity, programDigest } from '../format/job-format.ts';
@@ -25,6 +25,9 @@ import {
 } from './machine-state.ts';
 import { createRelease } from '../memory/memory-release.ts';
 import type { Pager } from '../pager/pager.ts';
+import type { TraceTrigger } from '../format/trace-format.ts';
+import type { TraceSummary } from '../simulate/trace-recorder.ts';
+import { Tracing } from './tracing.ts';
 import { type Program, WASI_MODULE, checkImports, prepareProgram } from './program.ts';
 import type {
   GuestFigures,
@@ -35,6 +38,7 @@ import type {
   PagingRequest,
   RunEnd,
 } from './protocol.ts';
+import { SafepointCountdown } from './safepoint-countdown.ts';
 import { ScratchStore } from './scratch-store.ts';
 import { captureState, restoreState } from './state-capture.ts';
 
@@ -61,6 +65,9 @@ export class GuestRun {
   /** Of a run that keeps nothing and has a budget of memory. */
   #scratch: ScratchStore | undefined;
   #pager: Pager | undefined;
+  /** In the place of a pager, where the run is traced. */
+  #tracing: Tracing | undefined;
+  #trace: TraceSummary | undefined;
   #program!: Program;
   #instance!: GuestInstance;
   #wasi!: Wasi;
@@ -71,6 +78,7 @@ export class GuestRun {
   #hostFailure: { readonly error: unknown } | undefined;
   #guestMs = 0;
   #hops = 0;
+  #countdown: SafepointCountdown | undefined;
   #resumedFrom = 0;
 
   constructor(data: GuestThreadData, control: ControlWords, post: (message: GuestMessage) => void) {
@@ -90,6 +98,7 @@ export class GuestRun {
       this.#wasi?.close();
       this.#store?.close();
       this.#scratch?.close();
+      this.#tracing?.close();
     }
   }
 
@@ -110,11 +119,22 @@ export class GuestRun {
       resumedFrom: this.#resumedFrom,
       description,
     });
-    if (restored === undefined && this.#store !== undefined) this.#commit('start', { finished: false, exitCode: 0 });
+    if (restored === undefined && this.#takesCheckpoints) this.#commit('start', { finished: false, exitCode: 0 });
     const end = this.#runCalls(restored !== undefined && restored.frames.length > 0);
+    if (this.#tracing !== undefined) return this.#endTrace(this.#tracing, end);
     if (end.kind !== 'exited' || this.#store === undefined) return end;
     const generation = this.#commitEnd(end.exitCode);
     return this.#outputIsLeft ? { kind: 'stopped', generation } : end;
+  }
+
+  get #takesCheckpoints(): boolean {
+    return this.#store !== undefined || this.#tracing !== undefined;
+  }
+
+  #endTrace(tracing: Tracing, end: RunEnd): RunEnd {
+    if (end.kind === 'exited') this.#commit('end', { finished: true, exitCode: end.exitCode });
+    this.#trace = tracing.finish(end.kind === 'exited');
+    return end;
   }
 
   /** Asked after a commit or a restart: a stop came while a reader did not take what these let out. The next run goes on. */
@@ -189,8 +209,8 @@ export class GuestRun {
   }
 
   #prepareProgram(bytes: Uint8Array): Program {
-    const { paging, everySafepoints } = this.#data;
-    const tracking = paging === undefined ? 'software' : 'paged';
+    const { paging, everySafepoints, tracePath } = this.#data;
+    const tracking = paging === undefined && tracePath === undefined ? 'software' : 'paged';
     return prepareProgram(bytes, { tracking, counting: everySafepoints !== undefined });
   }
 
@@ -214,6 +234,7 @@ export class GuestRun {
     const imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
     try {
       this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
+      if (this.#data.tracePath !== undefined) this.#attachTracing(this.#data.tracePath, description, programBytes);
       if (this.#data.paging !== undefined) this.#attachPager(this.#data.paging, description, programBytes);
       if (restored === undefined) this.#instance.initialiseMemory();
     } catch (error) {
@@ -247,6 +268,18 @@ export class GuestRun {
     });
     this.#pager = pager;
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
+  }
+
+  /** From here on the guest's references are recorded; all its pages are there. */
+  #attachTracing(path: string, description: JobDescription, program: Uint8Array): void {
+    const { everySafepoints } = this.#data;
+    const tracing = new Tracing(path, this.#instance.guestMemory, {
+      ...identityOf(description, programDigest(program)),
+      ...(everySafepoints === undefined ? {} : { everySafepoints }),
+    });
+    this.#tracing = tracing;
+    const { recorder } = tracing;
+    this.#instance.attachFault((address, lengthBytes, write) => recorder.fault(address, lengthBytes, write));
   }
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
@@ -307,6 +340,8 @@ export class GuestRun {
 
   #runCalls(onStack: boolean): RunEnd {
     const { calls } = this.#program;
+    const { everySafepoints } = this.#data;
+    if (everySafepoints !== undefined) this.#countdown = new SafepointCountdown(everySafepoints);
     for (let resumes = onStack; this.#call < calls.length; this.#call++, resumes = false) {
       let outcome = this.#timed(() => (resumes ? this.#instance.resume() : this.#instance.call(calls[this.#call])));
       while (outcome.captured) {
@@ -321,7 +356,7 @@ export class GuestRun {
   }
 
   #timed(run: () => RunOutcome): RunOutcome {
-    if (this.#data.everySafepoints !== undefined) this.#instance.captureAfterSafepoints(this.#data.everySafepoints);
+    if (this.#countdown !== undefined) this.#instance.captureAfterSafepoints(this.#countdown.start());
     const startMs = performance.now();
     try {
       return run();
@@ -335,30 +370,32 @@ export class GuestRun {
   /** Does what was asked for; returns the generation when the run is to stop there. */
   #handleCapture(): number | undefined {
     const requests = this.#control.takeRequests();
-    const counted = this.#data.everySafepoints !== undefined && requests === 0;
-    if (this.#store !== undefined && (counted || requests & (Request.checkpoint | Request.stop))) {
+    const due = this.#countdown?.stop(this.#instance.safepointsLeft());
+    const counted = due?.checkpoint === true;
+    if (this.#takesCheckpoints && (counted || requests & (Request.checkpoint | Request.stop))) {
       const trigger = counted ? 'safepoints' : requests & Request.stop ? 'stop' : 'request';
-      const { generation } = this.#commit(trigger, { finished: false, exitCode: 0 });
+      const generation = this.#commit(trigger, { finished: false, exitCode: 0 });
       return requests & Request.stop || this.#outputIsLeft ? generation : undefined;
     }
     if (requests & Request.stop) return 0;
     if (requests & Request.writeAhead) this.#pager?.writeAhead(WRITE_AHEAD_PAGES_MAX);
-    if (requests & Request.hop) this.#hops++;
+    if (requests & Request.hop || due?.hop === true) this.#hops++;
     return undefined;
   }
 
-  #commit(trigger: string, end: Pick<Phase, 'finished' | 'exitCode'>): CheckpointStats {
+  /** Takes a checkpoint, or notes it where the run is traced, and returns its generation. */
+  #commit(trigger: TraceTrigger, end: Pick<Phase, 'finished' | 'exitCode'>): number {
     const startMs = performance.now();
     const paging = this.#pager === undefined ? {} : { paging: this.#pagingFigures(this.#pager) };
     const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...end, ...paging };
     const host = encodeHostState(this.#wasi.captureState());
     const state = encodeMachineState(captureState(this.#instance, phase, host));
+    if (this.#tracing !== undefined) return this.#tracing.checkpoint(trigger, state.length);
     this.#wasi.beforeCommit();
     const stats = this.#store!.commit({ state, trigger });
     this.#wasi.afterCommit();
-    const whole = { ...stats, pauseMs: performance.now() - startMs };
-    this.#post({ kind: 'checkpoint', stats: whole });
-    return whole;
+    this.#post({ kind: 'checkpoint', stats: { ...stats, pauseMs: performance.now() - startMs } });
+    return stats.generation;
   }
 
   #pagingFigures(pager: Pager): PagingFigures {
@@ -369,14 +406,15 @@ export class GuestRun {
   /** The program has ended: its job remembers how, so that the same command does not run it again. */
   #commitEnd(exitCode: number): number {
     this.#wasi.endGuest();
-    return this.#commit('end', { finished: true, exitCode }).generation;
+    return this.#commit('end', { finished: true, exitCode });
   }
 
   /** A trap of the guest as an error that shows its stack; anything else as it is. */
   #explain(error: unknown): unknown {
     if (error instanceof ContinuoError || !(error instanceof Error)) return error;
     // A fault that cannot be served makes the guest trap; the reason is the pager's.
-    if (this.#pager?.failure !== undefined) return this.#pager.failure;
+    const failure = this.#pager?.failure ?? this.#tracing?.recorder.failure;
+    if (failure !== undefined) return failure;
     const overflow = error instanceof RangeError && error.message === STACK_OVERFLOW;
     if (!(error instanceof WebAssembly.RuntimeError) && !overflow) return error;
     const { module } = this.#program.rewritten;
@@ -393,6 +431,7 @@ export class GuestRun {
       resumedFrom: this.#resumedFrom,
       paging: this.#pager?.stats(),
       slots: this.#store?.slotCounts(),
+      trace: this.#trace,
     };
   }
 }

@@ -8,6 +8,7 @@ import { UsageError } from '../error/errors.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
+import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
 import { ControlWords, Request } from './control-words.ts';
 import { decodeError } from './error-transport.ts';
@@ -65,6 +66,11 @@ export interface MachineOptions {
   readonly writeAhead?: boolean;
   /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
   readonly everySafepoints?: number;
+  /**
+   * Records the page references of the run in this file, and its checkpoints without taking them. Not with a job nor with
+   * `frameCount`: what they would do to the run is what a simulation of the trace tells.
+   */
+  readonly trace?: string;
 }
 
 export type ResumeOptions = Pick<
@@ -90,6 +96,8 @@ export interface RunFigures {
   readonly paging: PagingStats | undefined;
   /** Slots of the job's paging file at the end; undefined without a job. */
   readonly slots: SlotCounts | undefined;
+  /** What was recorded; undefined unless the run was traced to its end. */
+  readonly trace: TraceSummary | undefined;
 }
 
 export interface MachineEvents {
@@ -128,6 +136,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #intervalMs: number;
   readonly #writesAhead: boolean;
+  readonly #countsSafepoints: boolean;
   readonly #input = new InputFeed(this.#control);
   readonly #sinks: OutputSinks;
   #words: Int32Array | undefined;
@@ -144,6 +153,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#lock = lock;
     this.#intervalMs = intervalMs;
     this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
+    this.#countsSafepoints = data.everySafepoints !== undefined;
     this.#worker = takeGuestWorker();
     this.#worker.postMessage({ ...data, control: this.#control.buffer } satisfies GuestThreadData);
     this.ended = new Promise((settle, fail) => {
@@ -163,8 +173,11 @@ export class Machine extends EventEmitter<MachineEvents> {
     const description = describe(options);
     const jobDirectory = options.job === undefined ? undefined : resolve(options.job);
     if (jobDirectory !== undefined) refuseExposedJob(jobDirectory, description);
+    const { program, fresh = false, everySafepoints, trace } = options;
+    if (trace !== undefined && (jobDirectory !== undefined || options.frameCount !== undefined)) {
+      throw new UsageError('bad-argument', 'a run that is traced has neither a job nor a budget of memory');
+    }
     const lock = jobDirectory === undefined ? undefined : lockJobDirectory(jobDirectory, { create: true });
-    const { program, fresh = false, everySafepoints } = options;
     const data = {
       description,
       programBytes: program,
@@ -172,6 +185,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       fresh,
       everySafepoints,
       paging: pagingOf(options),
+      tracePath: trace === undefined ? undefined : resolve(trace),
     };
     return new Machine(data, lock, intervalMs, sinksOf(options), options.writeAhead ?? true);
   }
@@ -182,7 +196,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     const jobDirectory = resolve(job);
     const lock = lockJobDirectory(jobDirectory);
     const { everySafepoints } = options;
-    const nothing = { description: undefined, programBytes: undefined, fresh: false };
+    const nothing = { description: undefined, programBytes: undefined, fresh: false, tracePath: undefined };
     const data = { ...nothing, jobDirectory, everySafepoints, paging: pagingOf(options) };
     return new Machine(data, lock, intervalMs, {}, options.writeAhead ?? true);
   }
@@ -249,6 +263,8 @@ export class Machine extends EventEmitter<MachineEvents> {
       const everyMs = Math.max(WRITE_AHEAD_MS_MIN, this.#intervalMs / WRITE_AHEADS_PER_INTERVAL);
       this.#timers.push(setInterval(() => this.#request(Request.writeAhead), everyMs));
     }
+    // A guest that counts its safepoints hops by their count (`SafepointCountdown`).
+    if (this.#countsSafepoints) return;
     for (const delayMs of HOPS_MS) this.#timers.push(setTimeout(() => this.#request(Request.hop), delayMs));
     this.#timers.push(setInterval(() => this.#request(Request.hop), HOP_EVERY_MS));
   }

@@ -1,6 +1,7 @@
 import type { CheckpointStats, SlotCounts } from '../checkpoint/store.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
+import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { EncodedError } from './error-transport.ts';
 
@@ -42,6 +43,8 @@ export interface GuestThreadData {
   readonly everySafepoints: number | undefined;
   /** Undefined: all pages are resident. */
   readonly paging: PagingRequest | undefined;
+  /** File that the page references of the run are recorded in; undefined: they are not. There is no job then. */
+  readonly tracePath: string | undefined;
 }
 
 /** How a run ended without an error. */
@@ -65,6 +68,8 @@ export interface GuestFigures {
   readonly paging: PagingStats | undefined;
   /** Slots of the paging file at the end; undefined where there is none. */
   readonly slots: SlotCounts | undefined;
+  /** Undefined unless the run was traced to its end. */
+  readonly trace: TraceSummary | undefined;
 }
 
 export type GuestMessage =
