@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { UsageError } from '../error/errors.ts';
 import { inspectCommand } from './inspect.ts';
+import { intervalCommand } from './interval.ts';
 import { reportError } from './messages.ts';
 import { resumeCommand } from './resume.ts';
 import { runCommand } from './run.ts';
@@ -22,7 +23,13 @@ export async function main(args: readonly string[]): Promise<number> {
   // All that a run prints is written at once. Leaving on one's own would first take down the process bit by bit, and a signal
   // that comes meanwhile would find no handler and take the place of the exit code.
   const leave = (code: number): void => process.exit(code);
-  for (const command of [runCommand(leave), resumeCommand(leave), inspectCommand(settle), traceCommand(leave)]) {
+  for (const command of [
+    runCommand(leave),
+    resumeCommand(leave),
+    inspectCommand(settle),
+    traceCommand(leave),
+    intervalCommand(settle),
+  ]) {
     continuo.addCommand(command);
   }
   for (const command of [continuo, ...continuo.commands]) {

@@ -4,13 +4,14 @@ import type { CheckpointStats } from '../checkpoint/store.ts';
 import { ContinuoError, GuestTrapError } from '../error/errors.ts';
 import type { Machine, MachineEnd, ResumeOptions, RunFigures } from '../machine/machine.ts';
 import { exitCodeOfError, say } from './messages.ts';
-import { parseInterval, parseMemory, parseNumber } from './option-values.ts';
+import { parseInterval, parseMemory, parseMilliseconds, parseNumber } from './option-values.ts';
 import { SIGNAL_EXIT_CODES, SignalWatch } from './signals.ts';
 import { type RunRecord, runStats, writeStatsFile } from './stats-file.ts';
 
 /** Options of every command that runs a program. */
 export interface RunFlags {
-  readonly interval: number;
+  readonly interval: number | 'auto';
+  readonly mtbf?: number;
   readonly every?: number;
   /** Frames. */
   readonly memory?: number;
@@ -29,9 +30,17 @@ export const SAFEPOINTS_MAX = 0x7fff_ffff;
 export function addRunOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--interval <duration>', 'time between checkpoints: 500ms, 1s, 5m; none for no timer')
+      new Option(
+        '--interval <duration>',
+        'time between checkpoints: 500ms, 1s, 5m; none for no timer; auto for what costs least',
+      )
         .argParser(parseInterval)
         .default(1000, '1s'),
+    )
+    .addOption(
+      new Option('--mtbf <time>', 'mean time between failures, for --interval auto: 12h, 30d').argParser(
+        parseMilliseconds,
+      ),
     )
     .addOption(
       new Option('--every <count>', 'a checkpoint after every so many safepoints (loop heads and calls)').argParser(
@@ -61,8 +70,9 @@ export function addRunOptions(command: Command): Command {
 }
 
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
-export function resumeOptionsOf({ every, memory, replacement }: RunFlags): ResumeOptions {
+export function resumeOptionsOf({ every, memory, replacement, mtbf }: RunFlags): ResumeOptions {
   return {
+    ...(mtbf === undefined ? {} : { mtbfMs: mtbf }),
     ...(every === undefined ? {} : { everySafepoints: every }),
     ...(memory === undefined ? {} : { frameCount: memory }),
     ...(replacement === undefined ? {} : { replacement }),

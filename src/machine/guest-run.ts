@@ -77,6 +77,8 @@ export class GuestRun {
   /** What a host function threw: the run is over. */
   #hostFailure: { readonly error: unknown } | undefined;
   #guestMs = 0;
+  /** Runs of the job before this one that were not stopped but lost. */
+  #failures = 0;
   #hops = 0;
   #countdown: SafepointCountdown | undefined;
   #resumedFrom = 0;
@@ -118,6 +120,8 @@ export class GuestRun {
       memory: this.#instance.memory,
       resumedFrom: this.#resumedFrom,
       description,
+      guestMs: this.#guestMs,
+      failures: this.#failures,
     });
     if (restored === undefined && this.#takesCheckpoints) this.#commit('start', { finished: false, exitCode: 0 });
     const end = this.#runCalls(restored !== undefined && restored.frames.length > 0);
@@ -247,6 +251,7 @@ export class GuestRun {
     restoreState(this.#instance, restored);
     this.#call = restored.phase.call;
     this.#guestMs = restored.phase.guestMs;
+    this.#failures = (restored.phase.failures ?? 0) + (latest?.trigger === 'stop' ? 0 : 1);
   }
 
   /** From here on the guest's pages come when they are touched, out of the paging file or as zeros. */
@@ -387,7 +392,8 @@ export class GuestRun {
   #commit(trigger: TraceTrigger, end: Pick<Phase, 'finished' | 'exitCode'>): number {
     const startMs = performance.now();
     const paging = this.#pager === undefined ? {} : { paging: this.#pagingFigures(this.#pager) };
-    const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...end, ...paging };
+    const failures = this.#failures === 0 ? {} : { failures: this.#failures };
+    const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...failures, ...end, ...paging };
     const host = encodeHostState(this.#wasi.captureState());
     const state = encodeMachineState(captureState(this.#instance, phase, host));
     if (this.#tracing !== undefined) return this.#tracing.checkpoint(trigger, state.length);

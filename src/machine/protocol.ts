@@ -78,6 +78,9 @@ export type GuestMessage =
       readonly memory: WebAssembly.Memory;
       readonly resumedFrom: number;
       readonly description: JobDescription;
+      /** Of all runs of the job before this one: time the guest ran, and how many of them were lost. */
+      readonly guestMs: number;
+      readonly failures: number;
     }
   | { readonly kind: 'checkpoint'; readonly stats: CheckpointStats }
   | { readonly kind: 'notice'; readonly text: string }
