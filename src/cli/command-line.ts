@@ -6,6 +6,7 @@ import { intervalCommand } from './interval.ts';
 import { reportError } from './messages.ts';
 import { resumeCommand } from './resume.ts';
 import { runCommand } from './run.ts';
+import { simulateCommand } from './simulate.ts';
 import { traceCommand } from './trace.ts';
 
 /** Parses a command line, carries it out and returns its exit code. */
@@ -28,6 +29,7 @@ export async function main(args: readonly string[]): Promise<number> {
     resumeCommand(leave),
     inspectCommand(settle),
     traceCommand(leave),
+    simulateCommand(settle),
     intervalCommand(settle),
   ]) {
     continuo.addCommand(command);

@@ -9,6 +9,8 @@ export interface ReplayObserver {
   onReference(page: number, writes: boolean): void;
   /** A first write to a page that was referenced to be read. */
   onWrite(page: number): void;
+  /** The pager has been asked for a page, or for a range. */
+  onFault(): void;
   onCheckpoint(trigger: TraceTrigger, stateBytes: number): void;
 }
 
@@ -28,7 +30,7 @@ export function replay(reader: TraceReader, guest: SimulatedGuest, observer: Rep
         const { page, crosses, writes } = reader;
         observer.onReference(page, writes);
         if (crosses) observer.onReference(page + 1, writes);
-        guest.refer(page, crosses, writes);
+        if (guest.refer(page, crosses, writes)) observer.onFault();
         recent[references++ % REPEAT_MAX] = page * 4 + (crosses ? 2 : 0) + (writes ? 1 : 0);
         break;
       }
@@ -49,6 +51,7 @@ export function replay(reader: TraceReader, guest: SimulatedGuest, observer: Rep
           observer.onReference(page, reader.writes);
         }
         guest.hold(reader.address, reader.lengthBytes, reader.writes);
+        observer.onFault();
         break;
       case Step.release:
         guest.release();

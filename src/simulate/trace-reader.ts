@@ -1,5 +1,7 @@
 import { inflateRawSync } from 'node:zlib';
+import { basename, dirname } from 'node:path';
 import type { DeviceFile } from '../device/device.ts';
+import { FileDevice } from '../device/file-device.ts';
 import { CorruptionError, UsageError } from '../error/errors.ts';
 import type { JsonValue } from '../format/job-format.ts';
 import {
@@ -41,7 +43,18 @@ export const Step = {
   checkpoint: 8,
 } as const;
 
-/** Reads a trace once from its beginning to its end; holds one block. */
+/** Opens the trace of a file. Throws as `TraceReader` does. */
+export function openTrace(path: string): TraceReader {
+  const file = new FileDevice(dirname(path)).openFile(basename(path), 'read');
+  try {
+    return new TraceReader(file);
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** Reads a trace once from its beginning to its end; holds one block. The file is closed at the end, or by `close`. */
 export class TraceReader {
   readonly description: JsonValue;
   page = 0;
@@ -62,6 +75,7 @@ export class TraceReader {
   /** What the end says; there once `next` has returned `Step.end`. */
   end: TraceEnd | undefined;
   readonly #file: DeviceFile;
+  #isOpen = true;
   readonly #bench = Workbench.ofThread();
   readonly #fileBytes: number;
   /** Where the next block begins. */
@@ -247,6 +261,13 @@ export class TraceReader {
       throw this.#damaged(this.#blockBytes, 'there is more or less in it than its end says');
     }
     this.end = end;
+    this.close();
+  }
+
+  /** Gives up what is not read yet. */
+  close(): void {
+    if (this.#isOpen) this.#file.close();
+    this.#isOpen = false;
   }
 
   #readPart(lengthBytes: number, what: string, isFirst = false): Uint8Array {

@@ -120,7 +120,8 @@ describe('docs/cli.md', () => {
     const text = read('docs/cli.md');
     const described = optionsIn('run');
     expect(described.toSorted()).toEqual(run.filter((option) => option !== '--help').toSorted());
-    for (const name of ['trace', 'interval']) expect([name, optionsIn(name)]).toEqual([name, await optionsOf(name)]);
+    for (const name of ['trace', 'simulate', 'interval'])
+      expect([name, optionsIn(name)]).toEqual([name, await optionsOf(name)]);
     const [, resumeText] = /## `continuo resume`\n\n([^#]+)/.exec(text)!;
     const mentioned = Array.from(resumeText.matchAll(/`(--[a-z-]+)`/g), ([, option]) => option);
     expect(mentioned.toSorted()).toEqual(

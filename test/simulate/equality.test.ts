@@ -23,6 +23,7 @@ describe.each(workloads)('$name', (workload) => {
         replay(openTrace(path), guest, {
           onReference: () => {},
           onWrite: () => {},
+          onFault: () => {},
           onCheckpoint: (trigger, stateBytes) => {
             checkpoints.push(guest.store.commit({ state: new Uint8Array(stateBytes), trigger }));
           },

@@ -1,12 +1,10 @@
 /** Traces of workloads, and the counts of real runs beside those of their simulation. */
 import { readFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { CheckpointStats, SlotCounts } from '../../src/checkpoint/store.ts';
-import { FileDevice } from '../../src/device/file-device.ts';
 import type { PagingStats } from '../../src/pager/paging-stats.ts';
 import type { ReplacementName } from '../../src/pager/replacement.ts';
-import { TraceReader } from '../../src/simulate/trace-reader.ts';
 import { continuo, scratch, workload } from '../cli/continuo.ts';
 
 export interface Workload {
@@ -24,9 +22,7 @@ export async function recordTrace({ name, arguments: args, every }: Workload): P
   return path;
 }
 
-export function openTrace(path: string): TraceReader {
-  return new TraceReader(new FileDevice(dirname(path)).openFile(basename(path), 'read'));
-}
+export { openTrace } from '../../src/simulate/trace-reader.ts';
 
 /** What a real run counted. */
 export interface RealCounts {
