@@ -29,6 +29,7 @@ interface Flags {
   readonly replacement?: NonNullable<ComparisonSettings['replacement']>;
   readonly policy: readonly SimulatedPolicy[];
   readonly fork?: boolean;
+  readonly saveZeros?: boolean;
   readonly sweep?: boolean;
   readonly baseTime?: number;
   readonly pageWrite: number;
@@ -62,6 +63,7 @@ export function simulateCommand(settle: (exitCode: number) => void): Command {
         .default([], 'all'),
     )
     .option('--fork', 'the policies that can, with a save beside the program as well')
+    .option('--save-zeros', 'sequential and incremental write pages of zeros too')
     .option('--sweep', 'misses and flushes under LRU for all sizes of memory in one pass')
     .addOption(
       new Option(
@@ -113,6 +115,7 @@ async function simulate(path: string, flags: Flags): Promise<number> {
       replacement,
       policies,
       fork: fork === true,
+      savesZeros: flags.saveZeros === true,
       costs,
       baseMs: baseTime,
     };

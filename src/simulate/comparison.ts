@@ -19,6 +19,7 @@ export interface ComparisonSettings {
   readonly policies: readonly SimulatedPolicy[];
   /** The policies that can, with fork as well. */
   readonly fork: boolean;
+  readonly savesZeros?: boolean;
   readonly costs: CostModel;
   /**
    * Time of the program without checkpoints in the first of the memories, paging included; undefined: only the time of
@@ -50,11 +51,19 @@ export interface CheckpointAverage {
 
 /** Simulates the trace of a file once for each. Those without checkpoints come first, for each memory. */
 export function* compare(path: string, settings: ComparisonSettings): Generator<ComparedSimulation> {
-  const { frameCounts, replacement = DEFAULT_REPLACEMENT, policies, fork, costs, baseMs } = settings;
+  const {
+    frameCounts,
+    replacement = DEFAULT_REPLACEMENT,
+    policies,
+    fork,
+    savesZeros = false,
+    costs,
+    baseMs,
+  } = settings;
   let referenceMs = 0;
   for (const [index, frameCount] of frameCounts.entries()) {
     const run = (policy: SimulatedPolicy, forks: boolean): SimulationResult =>
-      simulateTrace(path, { frameCount, replacement, policy, fork: forks, costs, referenceMs });
+      simulateTrace(path, { frameCount, replacement, policy, fork: forks, savesZeros, costs, referenceMs });
     let none = run('none', false);
     if (index === 0 && baseMs !== undefined) {
       // What is left of the time when the disk has had its part is the program's own.

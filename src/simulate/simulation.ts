@@ -5,7 +5,7 @@
  * | policy | at a checkpoint | between two |
  * | --- | --- | --- |
  * | none | nothing | |
- * | sequential | writes every page that is not zeros; reads those that are out first | |
+ * | sequential | writes every page; reads those that are out first | |
  * | incremental | writes dirty pages; reads those that are out first | a protection fault for each first write |
  * | continuous | writes resident dirty pages: the real store commits | |
  * | virtual | raises a counter (Bowen and Pradhan) | switches a page to its other slot and copies it at its first reference |
@@ -15,7 +15,7 @@
  * A checkpoint waits for the save before it.
  *
  * The policies that save elsewhere leave the paging file as it is without checkpoints. Reading for a checkpoint brings nothing
- * into memory. Zero pages are neither written nor read. The checkpoints at the start and the end are taken and cost
+ * into memory. Zero pages are neither written nor read, unless the settings say so. The checkpoints at the start and the end are taken and cost
  * nothing, as the paper counts.
  *
  * Time passes evenly with the references of the trace, a page read or written takes its time besides; so the time of a
@@ -40,6 +40,8 @@ export interface SimulationSettings {
   readonly replacement: ReplacementName;
   readonly policy: SimulatedPolicy;
   readonly fork: boolean;
+  /** Whether `sequential` and `incremental` write pages of zeros too, as their originals do. */
+  readonly savesZeros?: boolean;
   readonly costs: CostModel;
   /** Time that the program computes for each reference. */
   readonly referenceMs: number;
@@ -155,12 +157,15 @@ class Simulation implements ReplayObserver {
       if (this.guest.pager.isDirty(this.#dirty[i])) residentDirtyPages += 1;
     }
     const pages = this.#pagesToSave();
+    // The paging file holds no zeros, whoever wants them.
+    const savesZeros = this.#settings.savesZeros === true && (policy === 'sequential' || policy === 'incremental');
     const saved = { pagesWritten: 0, pagesRead: 0 };
     const isBeside = fork && FORKING_POLICIES.includes(policy);
     if (isBeside && counts) this.#beginSave();
     for (const page of pages) {
-      if (!this.guest.isSolid(page)) continue;
-      const reads = !this.guest.pager.isResident(page);
+      const solid = this.guest.isSolid(page);
+      if (!solid && !savesZeros) continue;
+      const reads = solid && !this.guest.pager.isResident(page);
       saved.pagesWritten += 1;
       if (reads) saved.pagesRead += 1;
       if (!counts) continue;

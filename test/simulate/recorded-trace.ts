@@ -8,16 +8,19 @@ import type { ReplacementName } from '../../src/pager/replacement.ts';
 import { continuo, scratch, workload } from '../cli/continuo.ts';
 
 export interface Workload {
+  /** Of a workload, or the path of a program. */
   readonly name: string;
   readonly arguments: readonly string[];
   /** Safepoints between two checkpoints. */
   readonly every: number;
 }
 
+const programOf = (name: string): string => (name.endsWith('.wasm') ? name : workload(name));
+
 /** Records a run; returns the path of its trace. */
 export async function recordTrace({ name, arguments: args, every }: Workload): Promise<string> {
-  const path = join(scratch(), `${name}.trace`);
-  const words = ['trace', '--quiet', '-o', path, '--every', String(every), workload(name), ...args];
+  const path = join(scratch(), 'trace');
+  const words = ['trace', '--quiet', '-o', path, '--every', String(every), programOf(name), ...args];
   expect(await continuo(words)).toMatchObject({ exitCode: 0, stderr: '' });
   return path;
 }
@@ -40,7 +43,7 @@ export async function realCounts(
   const stats = join(folder, 'stats.json');
   const words = ['run', '--quiet', '--job', join(folder, 'job'), '--stats', stats, '--interval', 'none'];
   words.push('--every', String(every), '--memory', `${frameCount}p`, '--replacement', replacement);
-  expect(await continuo([...words, workload(name), ...args])).toMatchObject({ exitCode: 0 });
+  expect(await continuo([...words, programOf(name), ...args])).toMatchObject({ exitCode: 0 });
   return JSON.parse(readFileSync(stats, 'utf8')) as RealCounts;
 }
 

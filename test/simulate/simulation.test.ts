@@ -81,6 +81,19 @@ describe('the policies on one trace', () => {
       expect(sequential.checkpoints[i].pauseMs).toBeCloseTo(22.9 * pagesWritten + 9 * pagesRead, 5);
       expect(results['continuous+fork'].checkpoints[i].copies).toBeLessThanOrEqual(dirtyPages);
     }
+    const zeros = simulate(openTrace(path), {
+      frameCount: FRAMES,
+      replacement: 'lirs',
+      policy: 'sequential',
+      fork: false,
+      savesZeros: true,
+      costs: PAPER_COSTS,
+      referenceMs: 1,
+    });
+    expect(zeros.checkpoints.slice(1).every(({ pagesWritten }) => pagesWritten === zeros.pages)).toBe(true);
+    expect(zeros.checkpoints.map(({ pagesRead }) => pagesRead)).toEqual(
+      sequential.checkpoints.map(({ pagesRead }) => pagesRead),
+    );
     expect(sequential.elapsedMs).toBeGreaterThan(incremental.elapsedMs);
     expect(incremental.elapsedMs).toBeGreaterThan(continuous.elapsedMs);
     expect(results['sequential+fork'].elapsedMs).toBeLessThan(sequential.elapsedMs);
