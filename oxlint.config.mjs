@@ -15,8 +15,8 @@ export const layers = {
   save: ['device', 'format', 'pager'],
   checkpoint: ['device', 'format', 'pager', 'save'],
   wasi: ['device', 'format'],
-  machine: ['wasm', 'rewrite', 'format', 'device', 'pager', 'save', 'checkpoint', 'wasi'],
-  simulate: ['pager', 'checkpoint'],
+  simulate: ['format', 'device', 'pager', 'checkpoint'],
+  machine: ['wasm', 'rewrite', 'format', 'device', 'pager', 'save', 'checkpoint', 'wasi', 'simulate'],
   report: [],
   cli: ['wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'report'],
 };

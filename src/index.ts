@@ -24,6 +24,13 @@ export { EmbeddedMemory } from './machine/embedded-memory.ts';
 export { type EmbeddedBuffer, type ViewConstructors, guestViews } from './machine/embedded-views.ts';
 export type { CheckpointStats } from './checkpoint/checkpoint.ts';
 export type { PolicyName } from './checkpoint/checkpoint-store.ts';
+export { AutoInterval, dalyInterval, expectedOverhead, youngInterval } from './checkpoint/interval.ts';
+export { compare, simulateTrace, sweepTrace } from './simulate/comparison.ts';
+export type { ComparedSimulation, ComparisonSettings } from './simulate/comparison.ts';
+export { PAPER_COSTS, type CostModel } from './simulate/cost-model.ts';
+export type { SimulatedPolicy, SimulationResult, SimulationSettings } from './simulate/simulation.ts';
+export type { Sweep } from './simulate/sweep.ts';
+export type { TraceSummary } from './simulate/trace-recorder.ts';
 export type { InputSource, OutputMode, OutputTarget } from './wasi/config.ts';
 export {
   ContinuoError,

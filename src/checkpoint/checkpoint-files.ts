@@ -24,10 +24,10 @@ import { MAPPED_PAGES_MAX } from '../format/paging-format.ts';
 import { Workbench } from '../format/workbench.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats } from './checkpoint.ts';
 import { CheckpointChain } from './checkpoint-chain.ts';
-import type { CheckpointStore, PolicyName, StartedSave } from './checkpoint-store.ts';
+import { afterFailure, type CheckpointStore, type PolicyName, type StartedSave } from './checkpoint-store.ts';
 import { checkpointFileName, createJob, readJob, readProgram } from './job-directory.ts';
 import { ScratchStore } from './scratch-store.ts';
-import { afterFailure, type PagingOptions } from './store.ts';
+import type { PagingOptions } from './store.ts';
 
 /** A chain that holds so many times the image in changes is ended by a full file, so that it does not grow for ever. */
 const CHAIN_IMAGES_MAX = 16;

@@ -1,4 +1,5 @@
 import type { Device, DeviceFile } from '../device/device.ts';
+import { StorageError } from '../error/errors.ts';
 import type { JobIdentity } from '../format/job-format.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { Pager } from '../pager/pager.ts';
@@ -50,3 +51,12 @@ export type StartedSave = {
   /** It will never be. The last checkpoint stands. */
   fail(error: unknown): void;
 } & ({ readonly work: SlotSave; readonly target: DeviceFile } | { readonly work: FileSave; readonly target: Device });
+
+/** After a failure nothing is known of what the system keeps: every later checkpoint is refused. */
+export function afterFailure(path: string, cause: unknown): StorageError {
+  return new StorageError(
+    `no checkpoint can be taken after a failed write to ${path}; run the job again from its last one`,
+    { path },
+    cause,
+  );
+}

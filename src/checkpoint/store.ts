@@ -30,10 +30,10 @@
  *   the same sync, before anything else is written.
  */
 import type { Device, DeviceFile } from '../device/device.ts';
-import { assert, StorageError } from '../error/errors.ts';
+import { assert } from '../error/errors.ts';
 import { encodeRecord } from '../format/commit-record.ts';
 import { programDigest, type JobFile, type JobIdentity } from '../format/job-format.ts';
-import { instantiateKernels } from '../format/page-kernels.ts';
+import { instantiateKernels, type PageKernels } from '../format/page-kernels.ts';
 import {
   ENTRY_WORDS,
   FIRST_FREE_SLOT,
@@ -56,7 +56,7 @@ import { NO_PAGE, SlotRuns } from '../pager/slot-runs.ts';
 import { PendingPages } from '../save/pending-pages.ts';
 import { preciseNowMs } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
-import type { CheckpointStore, StartedSave } from './checkpoint-store.ts';
+import { afterFailure, type CheckpointStore, type StartedSave } from './checkpoint-store.ts';
 import {
   checkPagingHeader,
   createJob,
@@ -91,6 +91,8 @@ export interface PagingOptions {
   readonly release?: MemoryRelease;
   /** Whether the pager is told of every first write to a page; see `Pager`. */
   readonly protects?: boolean;
+  /** What looks at pages; a simulation has none with contents. Undefined: the page kernels, on the guest's memory. */
+  readonly kernels?: PageKernels;
 }
 
 /** A checkpoint of which everything is written but the barrier. */
@@ -194,7 +196,7 @@ export class Store implements CheckpointStore {
   attach(memory: GuestMemory, paging?: PagingOptions, tracked?: boolean): Pager | undefined;
   attach(memory: GuestMemory, paging?: PagingOptions, tracked = true): Pager | undefined {
     assert(this.#attachment === undefined, 'the store is attached already');
-    const kernels = instantiateKernels(memory.memory);
+    const kernels = paging?.kernels ?? instantiateKernels(memory.memory);
     const { map, slots, tree } = this.#image;
     if (paging === undefined) {
       const transfer = new PageTransfer(memory, kernels, this.#file, map, slots);
@@ -484,14 +486,6 @@ function softSlotLimit(pageCount: number): number {
 
 function placed(pagesWritten: number, count: number): PageOutCounts {
   return { pagesWritten, zeroPages: count - pagesWritten };
-}
-
-export function afterFailure(path: string, cause: unknown): StorageError {
-  return new StorageError(
-    `no checkpoint can be taken after a failed write to ${path}; run the job again from its last one`,
-    { path },
-    cause,
-  );
 }
 
 function checkpointOf(fields: RecordFields, state: Uint8Array): Checkpoint {

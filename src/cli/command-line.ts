@@ -2,9 +2,12 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { UsageError } from '../error/errors.ts';
 import { inspectCommand } from './inspect.ts';
+import { intervalCommand } from './interval.ts';
 import { reportError } from './messages.ts';
 import { resumeCommand } from './resume.ts';
 import { runCommand } from './run.ts';
+import { simulateCommand } from './simulate.ts';
+import { traceCommand } from './trace.ts';
 
 /** Parses a command line, carries it out and returns its exit code. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -21,7 +24,14 @@ export async function main(args: readonly string[]): Promise<number> {
   // All that a run prints is written at once. Leaving on one's own would first take down the process bit by bit, and a signal
   // that comes meanwhile would find no handler and take the place of the exit code.
   const leave = (code: number): void => process.exit(code);
-  for (const command of [runCommand(leave), resumeCommand(leave), inspectCommand(settle)]) {
+  for (const command of [
+    runCommand(leave),
+    resumeCommand(leave),
+    inspectCommand(settle),
+    traceCommand(leave),
+    simulateCommand(settle),
+    intervalCommand(settle),
+  ]) {
     continuo.addCommand(command);
   }
   for (const command of [continuo, ...continuo.commands]) {

@@ -8,9 +8,18 @@ import { INTERVAL_MS_MAX, type DirectoryGrant } from '../machine/machine.ts';
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** Milliseconds of `500ms`, `1s`, `1.5m`, `2h`, `1d`; 0, which stands for no timer, of `0` and `none`. */
-export function parseInterval(text: string): number {
+/** Milliseconds of `500ms`, `1s`, `1.5m`, `2h`, `1d`; 0, which stands for no timer, of `0` and `none`; `auto`. */
+export function parseInterval(text: string): number | 'auto' {
+  if (text === 'auto') return text;
   if (text === '0' || text === 'none') return 0;
+  const durationMs = parseDuration(text);
+  if (durationMs !== 0 && durationMs < 1) throw new InvalidArgumentError('The shortest interval is 1ms.');
+  if (durationMs > INTERVAL_MS_MAX) throw new InvalidArgumentError('The longest interval is 24d.');
+  return durationMs;
+}
+
+/** Milliseconds of a number with its unit. */
+export function parseDuration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text);
   if (match === null) {
     throw new InvalidArgumentError('Write a number and its unit, such as 500ms, 1s, 5m or 2h; none for no timer.');
@@ -18,10 +27,14 @@ export function parseInterval(text: string): number {
   const [, number, unit] = match;
   if (unit === undefined)
     throw new InvalidArgumentError(`A duration has a unit: write ${number}ms, ${number}s or ${number}m.`);
-  const durationMs = Number(number) * UNIT_MS[unit];
-  if (durationMs !== 0 && durationMs < 1) throw new InvalidArgumentError('The shortest interval is 1ms.');
-  if (durationMs > INTERVAL_MS_MAX) throw new InvalidArgumentError('The longest interval is 24d.');
-  return durationMs;
+  return Number(number) * UNIT_MS[unit];
+}
+
+/** Milliseconds, more than none, of a number with or without its unit. */
+export function parseMilliseconds(text: string): number {
+  const durationMs = parseDuration(/^[\d.]+$/.test(text) ? `${text}ms` : text);
+  if (durationMs > 0) return durationMs;
+  throw new InvalidArgumentError('Write a time of more than 0.');
 }
 
 const UNIT_BYTES: Readonly<Record<string, number>> = { '': 1, B: 1, KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30 };
@@ -79,7 +92,7 @@ export interface Every {
 }
 
 /** The countdown of safepoints is a signed 32-bit number. */
-const EVERY_MAX = 0x7fff_ffff;
+export const EVERY_MAX = 0x7fff_ffff;
 
 /** `1000` safepoints, `40steps`. */
 export function parseEvery(text: string): Every {

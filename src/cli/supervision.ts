@@ -5,14 +5,15 @@ import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { ContinuoError, GuestTrapError } from '../error/errors.ts';
 import type { Machine, MachineEnd, ResumeOptions, RunFigures } from '../machine/machine.ts';
 import { exitCodeOfError, say } from './messages.ts';
-import { type Every, parseEvery, parseInterval, parseMemory, parseNumber } from './option-values.ts';
+import { type Every, parseEvery, parseInterval, parseMemory, parseMilliseconds, parseNumber } from './option-values.ts';
 import { RunProgress } from './run-progress.ts';
 import { SIGNAL_EXIT_CODES, SignalWatch } from './signals.ts';
 import { type RunRecord, runStats, writeStatsFile } from './stats-file.ts';
 
 /** Options of every command that runs a program. */
 export interface RunFlags {
-  readonly interval: number;
+  readonly interval: number | 'auto';
+  readonly mtbf?: number;
   readonly every?: Every;
   /** Frames. */
   readonly memory?: number;
@@ -31,9 +32,17 @@ const CHECKPOINT_EXIT_CODE = 85;
 export function addRunOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--interval <duration>', 'time between checkpoints: 500ms, 1s, 5m; none for no timer')
+      new Option(
+        '--interval <duration>',
+        'time between checkpoints: 500ms, 1s, 5m; none for no timer; auto for what costs least',
+      )
         .argParser(parseInterval)
         .default(1000, '1s'),
+    )
+    .addOption(
+      new Option('--mtbf <time>', 'mean time between failures, for --interval auto: 12h, 30d').argParser(
+        parseMilliseconds,
+      ),
     )
     .addOption(
       new Option(
@@ -71,8 +80,9 @@ export function addRunOptions(command: Command): Command {
 }
 
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
-export function resumeOptionsOf({ every, memory, replacement, policy, fork }: RunFlags): ResumeOptions {
+export function resumeOptionsOf({ every, memory, replacement, policy, fork, mtbf }: RunFlags): ResumeOptions {
   return {
+    ...(mtbf === undefined ? {} : { mtbfMs: mtbf }),
     ...(every?.unit === 'safepoints' ? { everySafepoints: every.count } : {}),
     ...(every?.unit === 'steps' ? { everySteps: every.count } : {}),
     ...(memory === undefined ? {} : { frameCount: memory }),

@@ -20,11 +20,12 @@ export type UsageErrorCode =
   | 'job-other-policy'
   | 'guest-file-changed'
   | 'instance-busy'
-  | 'memory-at-offset';
+  | 'memory-at-offset'
+  | 'not-a-trace';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';
 export type StorageErrorCode = 'storage-failed';
-export type CorruptionErrorCode = 'job-damaged';
+export type CorruptionErrorCode = 'job-damaged' | 'trace-damaged';
 
 export type ErrorCode = UsageErrorCode | UnsupportedErrorCode | TrapErrorCode | StorageErrorCode | CorruptionErrorCode;
 
@@ -84,8 +85,8 @@ export class StorageError extends ContinuoError {
 /** A file is not what was written: details name `path`, `byteOffset`, `expected` and `found` where they are known. */
 export class CorruptionError extends ContinuoError {
   readonly exitCode = 65;
-  constructor(message: string, details?: ErrorDetails, cause?: unknown) {
-    super('job-damaged', message, details, cause);
+  constructor(message: string, details?: ErrorDetails, cause?: unknown, code: CorruptionErrorCode = 'job-damaged') {
+    super(code, message, details, cause);
   }
 }
 

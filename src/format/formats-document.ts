@@ -1,6 +1,14 @@
 /** The text of `docs/formats.md`, from the same tables that encode and decode the files; a test compares the two. */
 import { CHECKPOINT_HEADER_BYTES, checkpointEntryTable, checkpointFileTable } from './checkpoint-file-format.ts';
 import type { FieldRow } from './field-table.ts';
+import {
+  TRACE_BLOCK_BYTES,
+  TRACE_FORMAT_VERSION,
+  traceBlockTable,
+  traceEndTable,
+  traceEventRows,
+  traceHeaderTable,
+} from './trace-format.ts';
 import { jobTable } from './job-format.ts';
 import {
   deltaEntryTable,
@@ -110,6 +118,32 @@ ${fieldsOf(checkpointFileTable.rows())}
 ### Entry of the list
 
 ${fieldsOf(checkpointEntryTable.rows())}
+# Traces
+
+The file of \`continuo trace\`, which is no part of a job. Format version ${TRACE_FORMAT_VERSION}. A header and a description, then blocks
+of at most ${TRACE_BLOCK_BYTES} bytes of events, each deflated by itself, then the end block, without which the file was cut.
+
+### Trace header
+
+${fieldsOf(traceHeaderTable.rows())}
+
+### Block
+
+${fieldsOf(traceBlockTable.rows())}
+
+### End block
+
+${fieldsOf(traceEndTable.rows())}
+
+### Events
+
+Each is a number in LEB128, value × 8 + kind; numbers that follow it are in LEB128 too. A page is written as the difference to the
+page of the reference before, as zigzag: d ≥ 0 as 2d, d < 0 as −2d − 1. An access is no event while the program has access
+to its page: to those of the last reference, of a repetition, and to those that it has pinned since it referenced them.
+
+| kind | value; what follows | meaning |
+| --- | --- | --- |
+${traceEventRows.map((row) => `| ${row.join(' | ')} |`).join('\n')}
 `;
 }
 

@@ -50,7 +50,8 @@ export function decodeError(encoded: EncodedError): Error {
     case 'storage-failed':
       return new StorageError(message, details);
     case 'job-damaged':
-      return new CorruptionError(message, details);
+    case 'trace-damaged':
+      return new CorruptionError(message, details, undefined, code);
     default:
       return new UsageError(code, message, details);
   }

@@ -180,9 +180,15 @@ export class GuestInstance {
     this.#words[controlRegion.safepointCountdown >> 2] = count;
   }
 
-  /** Safepoints left to pass; negative once a counting module has captured itself. */
-  get safepointsLeft(): number {
-    return this.#words[controlRegion.safepointCountdown >> 2];
+  /**
+   * Safepoints that a captured guest has yet to pass; negative when that made it capture itself. A poll at which it stands
+   * is passed again, and so counts as one to come.
+   */
+  safepointsLeft(): number {
+    const left = this.#words[controlRegion.safepointCountdown >> 2];
+    if (left < 0) return left;
+    const memory = new Int32Array(this.memory.buffer, 0, this.#words[controlRegion.saveAreaPointer >> 2] >> 2);
+    return left + (this.stackArea.walk(memory).positions.at(-1)?.kind === PositionKind.before ? 1 : 0);
   }
 
   /** For a host function that was interrupted: the guest unwinds when it returns. */

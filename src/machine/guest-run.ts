@@ -26,6 +26,9 @@ import {
   encodeMachineState,
 } from './machine-state.ts';
 import type { Pager } from '../pager/pager.ts';
+import type { TraceTrigger } from '../format/trace-format.ts';
+import type { TraceSummary } from '../simulate/trace-recorder.ts';
+import { Tracing } from './tracing.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
@@ -37,14 +40,13 @@ import type {
   OutputDescription,
   RunEnd,
 } from './protocol.ts';
+import { SafepointCountdown } from './safepoint-countdown.ts';
 import { captureState, restoreState } from './state-capture.ts';
 import { keepsCheckpoints, trackingFor } from './tracking-choice.ts';
 
 /** V8's words for the end of the stack, which a guest reaches by recursion too deep. */
 const STACK_OVERFLOW = 'Maximum call stack size exceeded';
 
-/** The countdown of safepoints is a signed 32-bit number. */
-const SAFEPOINTS_MAX = 0x7fff_ffff;
 const UNFINISHED = { finished: false, exitCode: 0 };
 
 /** Pages written ahead at a time: 2 MB, about a millisecond. */
@@ -75,6 +77,9 @@ export class GuestRun {
   /** Of a run that keeps nothing and has a budget of memory. */
   #scratch: ScratchStore | undefined;
   #pager: Pager | undefined;
+  /** In the place of a pager, where the run is traced. */
+  #tracing: Tracing | undefined;
+  #trace: TraceSummary | undefined;
   #program!: Program;
   #instance!: GuestInstance;
   #wasi!: Wasi;
@@ -84,7 +89,10 @@ export class GuestRun {
   /** What a host function threw: the run is over. */
   #hostFailure: { readonly error: unknown } | undefined;
   #guestMs = 0;
+  /** Runs of the job before this one that were not stopped but lost. */
+  #failures = 0;
   #hops = 0;
+  #countdown: SafepointCountdown | undefined;
   #resumedFrom = 0;
 
   constructor(data: GuestThreadData, control: ControlWords, post: (message: GuestMessage) => void) {
@@ -105,6 +113,7 @@ export class GuestRun {
       this.#forks?.close();
       this.#store?.close();
       this.#scratch?.close();
+      this.#tracing?.close();
     }
   }
 
@@ -124,12 +133,30 @@ export class GuestRun {
       memory: this.#instance.memory,
       resumedFrom: this.#resumedFrom,
       description,
+      guestMs: this.#guestMs,
+      failures: this.#failures,
     });
-    if (restored === undefined && this.#store !== undefined) this.#commit('start', { finished: false, exitCode: 0 });
+    if (restored === undefined && this.#takesCheckpoints) this.#commit('start', { finished: false, exitCode: 0 });
     const end = this.#runCalls(restored !== undefined && restored.frames.length > 0);
+    if (this.#tracing !== undefined) return this.#endTrace(this.#tracing, end);
     if (end.kind !== 'exited' || this.#store === undefined) return end;
     const generation = this.#commitEnd(end.exitCode);
     return this.#outputIsLeft ? { kind: 'stopped', generation } : end;
+  }
+
+  get #takesCheckpoints(): boolean {
+    return this.#store !== undefined || this.#tracing !== undefined;
+  }
+
+  /** Whether checkpoints are taken, or noted, between start and end. */
+  get #keepsCheckpoints(): boolean {
+    return this.#tracing !== undefined || (this.#store !== undefined && keepsCheckpoints(this.#policy));
+  }
+
+  #endTrace(tracing: Tracing, end: RunEnd): RunEnd {
+    if (end.kind === 'exited') this.#commit('end', { finished: true, exitCode: end.exitCode });
+    this.#trace = tracing.finish(end.kind === 'exited');
+    return end;
   }
 
   /** Asked after a commit or a restart: a stop came while a reader did not take what these let out. The next run goes on. */
@@ -163,8 +190,8 @@ export class GuestRun {
   }
 
   get #tracking(): AccessTracking {
-    const { paging, fork } = this.#data;
-    return trackingFor({ policy: this.#policy, forks: fork, paged: paging !== undefined });
+    const { paging, fork, tracePath } = this.#data;
+    return trackingFor({ policy: this.#policy, forks: fork, paged: paging !== undefined || tracePath !== undefined });
   }
 
   #restoredState(): MachineState | undefined {
@@ -191,8 +218,8 @@ export class GuestRun {
     }
     try {
       this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
-      this.#countSafepoints();
-      this.#attachStore(description, programBytes);
+      if (this.#data.tracePath !== undefined) this.#attachTracing(this.#data.tracePath, description, programBytes);
+      else this.#attachStore(description, programBytes);
       if (restored === undefined) this.#instance.initialiseMemory();
     } catch (error) {
       // Segments that do not fit are traps of the program.
@@ -203,6 +230,7 @@ export class GuestRun {
     restoreState(this.#instance, restored);
     this.#call = restored.phase.call;
     this.#guestMs = restored.phase.guestMs;
+    this.#failures = (restored.phase.failures ?? 0) + (latest?.trigger === 'stop' ? 0 : 1);
   }
 
   /** From here on a paged guest's pages come when they are touched, out of the paging file or as zeros. */
@@ -228,7 +256,7 @@ export class GuestRun {
     const state = restored === undefined ? undefined : decodeHostState(restored.host).directed;
     const run = {
       everySteps: this.#data.everySteps,
-      keepsCheckpoints: () => this.#store !== undefined && keepsCheckpoints(this.#policy),
+      keepsCheckpoints: () => this.#keepsCheckpoints,
       requestCheckpoint: () => {
         this.#control.request(Request.steps);
         this.#instance.requestCapture();
@@ -236,6 +264,18 @@ export class GuestRun {
       report: (done: number, total: number) => this.#post({ kind: 'progress', done, total }),
     };
     return new DirectedCalls(run, state);
+  }
+
+  /** From here on the guest's references are recorded; all its pages are there. */
+  #attachTracing(path: string, description: JobDescription, program: Uint8Array): void {
+    const { everySafepoints } = this.#data;
+    const tracing = new Tracing(path, this.#instance.guestMemory, {
+      ...identityOf(description, programDigest(program)),
+      ...(everySafepoints === undefined ? {} : { everySafepoints }),
+    });
+    this.#tracing = tracing;
+    const { recorder } = tracing;
+    this.#instance.attachFault((address, lengthBytes, write) => recorder.fault(address, lengthBytes, write));
   }
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
@@ -296,6 +336,8 @@ export class GuestRun {
 
   #runCalls(onStack: boolean): RunEnd {
     const { calls } = this.#program;
+    const { everySafepoints } = this.#data;
+    if (everySafepoints !== undefined) this.#countdown = new SafepointCountdown(everySafepoints);
     for (let resumes = onStack; this.#call < calls.length; this.#call++, resumes = false) {
       let outcome = this.#timed(() => (resumes ? this.#instance.resume() : this.#instance.call(calls[this.#call])));
       while (outcome.captured) {
@@ -310,6 +352,7 @@ export class GuestRun {
   }
 
   #timed(run: () => RunOutcome): RunOutcome {
+    if (this.#countdown !== undefined) this.#instance.captureAfterSafepoints(this.#countdown.start());
     const startMs = performance.now();
     try {
       return run();
@@ -324,20 +367,16 @@ export class GuestRun {
   #handleCapture(): number | undefined {
     const requests = this.#control.takeRequests();
     this.#forks?.finishIfDone();
-    // A capture for another reason does not start the count anew.
-    const counted = this.#instance.safepointsLeft < 0;
-    if (counted) this.#countSafepoints();
+    const due = this.#countdown?.stop(this.#instance.safepointsLeft());
     if (requests & Request.stop) return this.#stop();
-    const trigger = this.#triggerOf(requests, counted);
-    if (trigger !== undefined && this.#store !== undefined && keepsCheckpoints(this.#policy)) {
-      return this.#checkpoint(trigger);
-    }
+    const trigger = this.#triggerOf(requests, due?.checkpoint === true);
+    if (trigger !== undefined && this.#keepsCheckpoints) return this.#checkpoint(trigger);
     if (requests & Request.writeAhead && this.#forks?.isSaving !== true) this.#pager?.writeAhead(WRITE_AHEAD_PAGES_MAX);
-    if (requests & Request.hop) this.#hops++;
+    if (requests & Request.hop || due?.hop === true) this.#hops++;
     return undefined;
   }
 
-  #triggerOf(requests: number, counted: boolean): string | undefined {
+  #triggerOf(requests: number, counted: boolean): TraceTrigger | undefined {
     if (this.#directed?.wantsCheckpoint === true) {
       this.#directed.wantsCheckpoint = false;
       return 'program';
@@ -347,21 +386,15 @@ export class GuestRun {
     return this.#checkpointWaits || requests & Request.checkpoint ? 'request' : undefined;
   }
 
-  #countSafepoints(): void {
-    this.#instance.captureAfterSafepoints(this.#data.everySafepoints ?? SAFEPOINTS_MAX);
-  }
-
   #stop(): number {
-    if (this.#store === undefined) return 0;
-    if (!keepsCheckpoints(this.#policy)) return this.#store.latest?.generation ?? 0;
-    return this.#commit('stop', UNFINISHED).generation;
+    return this.#keepsCheckpoints ? this.#commit('stop', UNFINISHED) : (this.#store?.latest?.generation ?? 0);
   }
 
   /** A checkpoint between start and end; returns its generation when the run is to stop there. */
-  #checkpoint(trigger: string): number | undefined {
+  #checkpoint(trigger: TraceTrigger): number | undefined {
     const forks = this.#forks;
     if (forks === undefined) {
-      const { generation } = this.#commit(trigger, UNFINISHED);
+      const generation = this.#commit(trigger, UNFINISHED);
       return this.#outputIsLeft ? generation : undefined;
     }
     // One at a time. A count waits, so that it stays exact; a timer's checkpoint comes when the one before is done.
@@ -375,21 +408,23 @@ export class GuestRun {
     return undefined;
   }
 
-  /** A checkpoint that is durable when this returns. */
-  #commit(trigger: string, end: Pick<Phase, 'finished' | 'exitCode'>): CheckpointStats {
+  /** A checkpoint that is durable when this returns, or noted where the run is traced; its generation. */
+  #commit(trigger: TraceTrigger, end: Pick<Phase, 'finished' | 'exitCode'>): number {
     const startMs = performance.now();
     this.#forks?.finish();
     const state = this.#captureMachine(end);
+    if (this.#tracing !== undefined) return this.#tracing.checkpoint(trigger, state.length);
     this.#wasi.beforeCommit();
     const stats = this.#store!.commit({ state, trigger, exclusions: this.#directed?.exclusions });
     const whole = { ...stats, pauseMs: performance.now() - startMs };
     this.#noteCheckpoint(whole);
-    return whole;
+    return stats.generation;
   }
 
   #captureMachine(end: Pick<Phase, 'finished' | 'exitCode'>): Uint8Array {
     const paging = this.#pager === undefined ? {} : { paging: this.#pagingFigures(this.#pager) };
-    const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...end, ...paging };
+    const failures = this.#failures === 0 ? {} : { failures: this.#failures };
+    const phase: Phase = { call: this.#call, guestMs: this.#guestMs, ...failures, ...end, ...paging };
     const host = { wasi: this.#wasi.captureState(), directed: this.#directed?.captureState() };
     return encodeMachineState(captureState(this.#instance, phase, encodeHostState(host)));
   }
@@ -408,14 +443,15 @@ export class GuestRun {
   /** The program has ended: its job remembers how, so that the same command does not run it again. */
   #commitEnd(exitCode: number): number {
     this.#wasi.endGuest();
-    return this.#commit('end', { finished: true, exitCode }).generation;
+    return this.#commit('end', { finished: true, exitCode });
   }
 
   /** A trap of the guest as an error that shows its stack; anything else as it is. */
   #explain(error: unknown): unknown {
     if (error instanceof ContinuoError || !(error instanceof Error)) return error;
     // A fault that cannot be served makes the guest trap; the reason is the pager's.
-    if (this.#pager?.failure !== undefined) return this.#pager.failure;
+    const failure = this.#pager?.failure ?? this.#tracing?.recorder.failure;
+    if (failure !== undefined) return failure;
     const overflow = error instanceof RangeError && error.message === STACK_OVERFLOW;
     if (!(error instanceof WebAssembly.RuntimeError) && !overflow) return error;
     const { module } = this.#program.rewritten;
@@ -435,6 +471,7 @@ export class GuestRun {
       policy: this.#policy,
       copyFaults: this.#forks?.copyFaults ?? 0,
       copyMs: this.#forks?.copyMs ?? 0,
+      trace: this.#trace,
     };
   }
 

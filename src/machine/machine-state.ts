@@ -48,6 +48,8 @@ export interface Phase {
   readonly exitCode: number;
   /** Time the guest has run so far, all starts together, milliseconds. */
   readonly guestMs: number;
+  /** Runs of the job that ended without a checkpoint to stop at, as far as later ones know; undefined for none. */
+  readonly failures?: number;
   /** What paging had done in this run when the checkpoint was begun; undefined where all pages were resident. */
   readonly paging?: PagingFigures;
 }
@@ -76,7 +78,7 @@ export interface StateFrame {
   readonly values: Uint8Array;
 }
 
-/** Version 1 had no figures of paging, version 2 no exceptions. */
+/** Version 1 had no figures of paging, version 2 neither failures nor exceptions. */
 const STATE_VERSION = 3;
 
 export function encodeMachineState(state: MachineState): Uint8Array {
@@ -87,7 +89,8 @@ export function encodeMachineState(state: MachineState): Uint8Array {
     .u8(state.phase.finished ? 1 : 0)
     .s32(state.phase.exitCode);
   out.raw(new Uint8Array(Float64Array.of(state.phase.guestMs).buffer));
-  const { paging } = state.phase;
+  const { paging, failures = 0 } = state.phase;
+  out.u32(failures);
   const figures = paging === undefined ? [] : pagingFigureNames.map((name) => paging[name]);
   out.u32(figures.length).raw(new Uint8Array(Float64Array.from(figures).buffer));
   writeBytes(out, state.globals);
@@ -131,6 +134,7 @@ export function decodeMachineState(bytes: Uint8Array): MachineState {
     const finished = reader.u8() === 1;
     const exitCode = reader.s32();
     const guestMs = new DataView(readRaw(reader, 8).buffer).getFloat64(0, true);
+    const failures = version < 3 ? 0 : reader.u32();
     const paging = version === 1 ? undefined : readPagingFigures(reader);
     const globals = readBytes(reader);
     const referenceGlobals = readNumbers(reader);
@@ -148,7 +152,8 @@ export function decodeMachineState(bytes: Uint8Array): MachineState {
         throw new CorruptionError(`a frame names layout ${frame.layout} of ${layouts.length}`);
     }
     const host = readBytes(reader);
-    const phase = { call, finished, exitCode, guestMs, ...(paging === undefined ? {} : { paging }) };
+    const known = failures === 0 ? {} : { failures };
+    const phase = { call, finished, exitCode, guestMs, ...known, ...(paging === undefined ? {} : { paging }) };
     return {
       phase, globals, referenceGlobals, tables, droppedData, droppedElements, savedFuncrefs, savedExternrefs, savedExceptions,
       layouts, frames, host,

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { basename, resolve } from 'node:path';
 import type { Worker } from 'node:worker_threads';
+import { AutoInterval, DEFAULT_MTBF_MS, observedMtbf } from '../checkpoint/interval.ts';
 import { lockJobDirectory } from '../checkpoint/job-directory.ts';
 import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
@@ -9,6 +10,7 @@ import { UsageError } from '../error/errors.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
+import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
 import { ControlWords, Request } from './control-words.ts';
 import { decodeError } from './error-transport.ts';
@@ -50,8 +52,16 @@ export interface MachineOptions {
   readonly job?: string;
   /** Gives up a job that the directory holds and starts anew. */
   readonly fresh?: boolean;
-  /** Milliseconds between checkpoints; 0 for none but those asked for. Default 1000. */
-  readonly intervalMs?: number;
+  /**
+   * Milliseconds between checkpoints; 0 for none but those asked for; `auto` for what costs least by the time that the
+   * last ones took and `mtbfMs`, between 100 ms and an hour. Default 1000.
+   */
+  readonly intervalMs?: number | 'auto';
+  /**
+   * Mean time between failures of the machine, for `auto`. Undefined: a day, corrected by how often this job was lost in
+   * the time that it ran.
+   */
+  readonly mtbfMs?: number;
   /**
    * Page-sized places in memory for the guest's pages, at least 16; pages beyond them live in the paging file. Undefined:
    * all pages are resident.
@@ -75,11 +85,24 @@ export interface MachineOptions {
   readonly everySafepoints?: number;
   /** A checkpoint after every so many steps that the program reports by `progress` (see `include/continuo.h`). */
   readonly everySteps?: number;
+  /**
+   * Records the page references of the run in this file, and its checkpoints without taking them. Not with a job nor with
+   * `frameCount`: what they would do to the run is what a simulation of the trace tells.
+   */
+  readonly trace?: string;
 }
 
 export type ResumeOptions = Pick<
   MachineOptions,
-  'intervalMs' | 'everySafepoints' | 'everySteps' | 'frameCount' | 'replacement' | 'writeAhead' | 'policy' | 'fork'
+  | 'intervalMs'
+  | 'mtbfMs'
+  | 'everySafepoints'
+  | 'everySteps'
+  | 'frameCount'
+  | 'replacement'
+  | 'writeAhead'
+  | 'policy'
+  | 'fork'
 >;
 
 export type MachineEnd = RunEnd & RunFigures;
@@ -105,6 +128,8 @@ export interface RunFigures {
   /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
   readonly copyFaults: number;
   readonly copyMs: number;
+  /** What was recorded; undefined unless the run was traced to its end. */
+  readonly trace: TraceSummary | undefined;
 }
 
 export interface MachineEvents {
@@ -143,8 +168,12 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly #lock: JobLock | undefined;
   readonly #startMs = performance.now();
   readonly #timers: NodeJS.Timeout[] = [];
-  readonly #intervalMs: number;
+  /** Of checkpoints and what is written ahead of them. */
+  #checkpointTimers: NodeJS.Timeout[] = [];
+  readonly #interval: Interval;
+  #autoInterval: AutoInterval | undefined;
   readonly #writesAhead: boolean;
+  readonly #countsSafepoints: boolean;
   readonly #input = new InputFeed(this.#control);
   readonly #sinks: OutputSinks;
   #words: Int32Array | undefined;
@@ -152,15 +181,16 @@ export class Machine extends EventEmitter<MachineEvents> {
   private constructor(
     data: Omit<GuestThreadData, 'control'>,
     lock: JobLock | undefined,
-    intervalMs: number,
+    interval: Interval,
     sinks: OutputSinks,
     writeAhead: boolean,
   ) {
     super();
     this.#sinks = sinks;
     this.#lock = lock;
-    this.#intervalMs = intervalMs;
+    this.#interval = interval;
     this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
+    this.#countsSafepoints = data.everySafepoints !== undefined;
     this.#worker = takeGuestWorker();
     this.#worker.postMessage({ ...data, control: this.#control.buffer } satisfies GuestThreadData);
     this.ended = new Promise((settle, fail) => {
@@ -176,12 +206,16 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   /** Starts a program, or goes on with it where its job directory holds a checkpoint of this very run. */
   static start(options: MachineOptions): Machine {
-    const intervalMs = checkedInterval(options.intervalMs);
+    const interval = checkedInterval(options);
     const description = describe(options);
     const jobDirectory = options.job === undefined ? undefined : resolve(options.job);
     if (jobDirectory !== undefined) refuseExposedJob(jobDirectory, description);
+    const { program, fresh = false, everySafepoints, trace } = options;
+    if (trace !== undefined && (jobDirectory !== undefined || options.frameCount !== undefined)) {
+      throw new UsageError('bad-argument', 'a run that is traced has neither a job nor a budget of memory');
+    }
     const lock = jobDirectory === undefined ? undefined : lockJobDirectory(jobDirectory, { create: true });
-    const { program, fresh = false, everySafepoints, everySteps } = options;
+    const { everySteps } = options;
     const data = {
       description,
       programBytes: program,
@@ -191,17 +225,18 @@ export class Machine extends EventEmitter<MachineEvents> {
       everySteps,
       paging: pagingOf(options),
       ...policyOf(options),
+      tracePath: trace === undefined ? undefined : resolve(trace),
     };
-    return new Machine(data, lock, intervalMs, sinksOf(options), options.writeAhead ?? true);
+    return new Machine(data, lock, interval, sinksOf(options), options.writeAhead ?? true);
   }
 
   /** Goes on with a job as it was described when it was made. */
   static resume(job: string, options: ResumeOptions = {}): Machine {
-    const intervalMs = checkedInterval(options.intervalMs);
+    const interval = checkedInterval(options);
     const jobDirectory = resolve(job);
     const lock = lockJobDirectory(jobDirectory);
     const { everySafepoints, everySteps } = options;
-    const nothing = { description: undefined, programBytes: undefined, fresh: false };
+    const nothing = { description: undefined, programBytes: undefined, fresh: false, tracePath: undefined };
     const data = {
       ...nothing,
       jobDirectory,
@@ -210,7 +245,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       paging: pagingOf(options),
       ...policyOf(options),
     };
-    return new Machine(data, lock, intervalMs, {}, options.writeAhead ?? true);
+    return new Machine(data, lock, interval, {}, options.writeAhead ?? true);
   }
 
   /** Asks for a checkpoint; it is taken at the next safepoint, or now if the guest waits in a host function. */
@@ -235,12 +270,13 @@ export class Machine extends EventEmitter<MachineEvents> {
     switch (message.kind) {
       case 'running':
         this.#words = new Int32Array(message.memory.buffer, 0, controlRegion.scratch >> 2);
-        this.#startTimers();
+        this.#startTimers(message.guestMs, message.failures);
         this.emit('running', { resumedFrom: message.resumedFrom, description: message.description });
         // A stop that was asked for before the guest ran has found no poll word.
         if (this.#control.hasRequest) this.#request(0);
         return;
       case 'checkpoint':
+        this.#noteCheckpoint(message.stats);
         this.emit('checkpoint', message.stats);
         return;
       case 'notice':
@@ -270,23 +306,38 @@ export class Machine extends EventEmitter<MachineEvents> {
     return { ...figures, runMs: performance.now() - this.#startMs };
   }
 
-  #startTimers(): void {
-    if (this.#intervalMs > 0) {
-      this.#timers.push(setInterval(() => this.#request(Request.checkpoint), this.#intervalMs));
-    }
-    if (this.#intervalMs > 0 && this.#writesAhead) {
-      const everyMs = Math.max(WRITE_AHEAD_MS_MIN, this.#intervalMs / WRITE_AHEADS_PER_INTERVAL);
-      this.#timers.push(setInterval(() => this.#request(Request.writeAhead), everyMs));
-    }
+  #startTimers(guestMs: number, failures: number): void {
+    const { intervalMs, mtbfMs } = this.#interval;
+    if (intervalMs === 'auto') {
+      this.#autoInterval = new AutoInterval(mtbfMs ?? observedMtbf(DEFAULT_MTBF_MS, guestMs, failures));
+      this.#startCheckpointTimers(this.#autoInterval.intervalMs);
+    } else if (intervalMs > 0) this.#startCheckpointTimers(intervalMs);
+    // A guest that counts its safepoints hops by their count (`SafepointCountdown`).
+    if (this.#countsSafepoints) return;
     for (const delayMs of HOPS_MS) this.#timers.push(setTimeout(() => this.#request(Request.hop), delayMs));
     this.#timers.push(setInterval(() => this.#request(Request.hop), HOP_EVERY_MS));
+  }
+
+  #startCheckpointTimers(intervalMs: number): void {
+    for (const timer of this.#checkpointTimers) clearInterval(timer);
+    this.#checkpointTimers = [setInterval(() => this.#request(Request.checkpoint), intervalMs)];
+    if (!this.#writesAhead) return;
+    const everyMs = Math.max(WRITE_AHEAD_MS_MIN, intervalMs / WRITE_AHEADS_PER_INTERVAL);
+    this.#checkpointTimers.push(setInterval(() => this.#request(Request.writeAhead), everyMs));
+  }
+
+  /** The first checkpoint and the last cost other things than those between them. */
+  #noteCheckpoint({ trigger, pauseMs }: CheckpointStats): void {
+    if (this.#autoInterval === undefined || trigger === 'start' || trigger === 'end' || this.#finished) return;
+    this.#autoInterval.note(pauseMs);
+    this.#startCheckpointTimers(this.#autoInterval.intervalMs);
   }
 
   #finished = false;
   #finish(settle: () => void): void {
     if (this.#finished) return;
     this.#finished = true;
-    for (const timer of this.#timers) clearTimeout(timer);
+    for (const timer of [...this.#timers, ...this.#checkpointTimers]) clearTimeout(timer);
     this.#input.close();
     this.#lock?.release();
     settle();
@@ -297,8 +348,15 @@ export class Machine extends EventEmitter<MachineEvents> {
 /** The longest delay of a timer of Node.js, which fires at once when it is given a longer one. */
 export const INTERVAL_MS_MAX = 0x7fff_ffff;
 
-function checkedInterval(intervalMs = 1000): number {
-  if (intervalMs >= 0 && intervalMs <= INTERVAL_MS_MAX) return intervalMs;
+/** When checkpoints come. */
+type Interval = Required<Pick<MachineOptions, 'intervalMs'>> & Pick<MachineOptions, 'mtbfMs'>;
+
+function checkedInterval({ intervalMs = 1000, mtbfMs }: Pick<MachineOptions, 'intervalMs' | 'mtbfMs'>): Interval {
+  if (mtbfMs !== undefined && !(mtbfMs > 0 && mtbfMs < Infinity)) {
+    throw new UsageError('bad-argument', `the mean time between failures cannot be ${mtbfMs} ms`);
+  }
+  const possible = intervalMs === 'auto' || (intervalMs >= 0 && intervalMs <= INTERVAL_MS_MAX);
+  if (possible) return { intervalMs, ...(mtbfMs === undefined ? {} : { mtbfMs }) };
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
 }
 

@@ -2,6 +2,7 @@ import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
+import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { EncodedError } from './error-transport.ts';
 
@@ -49,6 +50,8 @@ export interface GuestThreadData {
   readonly fork: boolean;
   /** Undefined: all pages are resident. */
   readonly paging: PagingRequest | undefined;
+  /** File that the page references of the run are recorded in; undefined: they are not. There is no job then. */
+  readonly tracePath: string | undefined;
 }
 
 /** How a run ended without an error. */
@@ -77,6 +80,8 @@ export interface GuestFigures {
   /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
   readonly copyFaults: number;
   readonly copyMs: number;
+  /** Undefined unless the run was traced to its end. */
+  readonly trace: TraceSummary | undefined;
 }
 
 export type GuestMessage =
@@ -85,6 +90,9 @@ export type GuestMessage =
       readonly memory: WebAssembly.Memory;
       readonly resumedFrom: number;
       readonly description: JobDescription;
+      /** Of all runs of the job before this one: time the guest ran, and how many of them were lost. */
+      readonly guestMs: number;
+      readonly failures: number;
     }
   | { readonly kind: 'checkpoint'; readonly stats: CheckpointStats }
   | { readonly kind: 'notice'; readonly text: string }

@@ -144,6 +144,24 @@ export class Pager implements DirtyTracker, HostAccess {
     return this.#frames.residentCount;
   }
 
+  /** Pages written because they leave or ahead of that, and pages read, as in `stats`. */
+  get pageOutCount(): number {
+    return this.#daemon.pageOuts;
+  }
+
+  get pageInCount(): number {
+    return this.#reader.pageIns;
+  }
+
+  isResident(page: number): boolean {
+    return this.#frames.isResident(page);
+  }
+
+  /** Whether the page has a frame that differs from its slot, or may. */
+  isDirty(page: number): boolean {
+    return this.#frames.isDirty(page);
+  }
+
   /** Pages written since the last checkpoint, resident or not; exact after `collect`. */
   get changedCount(): number {
     return this.#frames.changedCount;
@@ -248,10 +266,6 @@ export class Pager implements DirtyTracker, HostAccess {
   /** Where each page lies in the paging file, and with which checksum. */
   get map(): PageMap {
     return this.#map;
-  }
-
-  isResident(page: number): boolean {
-    return this.#frames.isResident(page);
   }
 
   /** From now on pages are being saved; `undefined`: no more. Until then every first write to a page is told. */

@@ -105,15 +105,24 @@ describe('docs/stats.md', () => {
 
 describe('docs/cli.md', () => {
   it('has the options of the commands, as their help shows them, and no other', async () => {
-    const [run, resume, inspect] = await Promise.all(
-      ['run', 'resume', 'inspect'].map(async (name) => {
-        const { stdout } = await continuo([name, '--help']);
-        return Array.from(stdout.matchAll(/^ {2}(?:-\w, )?(--[a-z-]+(?: <[^>]+>)?)/gm), ([, option]) => option);
-      }),
-    );
+    const helpOptions = async (name: string): Promise<string[]> => {
+      const { stdout } = await continuo([name, '--help']);
+      return Array.from(stdout.matchAll(/^ {2}(?:-\w, )?(--[a-z-]+(?: <[^>]+>)?)/gm), ([, option]) => option);
+    };
+    const optionsOf = async (name: string): Promise<string[]> =>
+      (await helpOptions(name)).filter((option) => option !== '--help');
+    /** Options of the table in the section of a command. */
+    const optionsIn = (name: string): string[] => {
+      const [section] = read('docs/cli.md').split(`\n## \`continuo ${name}\`\n`)[1].split('\n## ');
+      const rows = section.split('\n').filter((line) => line.startsWith('| `-'));
+      return rows.map((line) => /`(--[^`]+)`/.exec(line)![1]);
+    };
+    const [run, resume, inspect] = await Promise.all(['run', 'resume', 'inspect'].map(helpOptions));
     const text = read('docs/cli.md');
-    const described = rowsOf('docs/cli.md').map(([option]) => option.replaceAll('`', ''));
+    const described = optionsIn('run');
     expect(described.toSorted()).toEqual(run.filter((option) => option !== '--help').toSorted());
+    for (const name of ['trace', 'simulate', 'interval'])
+      expect([name, optionsIn(name)]).toEqual([name, await optionsOf(name)]);
     const [, resumeText] = /## `continuo resume`\n\n([^#]+)/.exec(text)!;
     const mentioned = Array.from(resumeText.matchAll(/`(--[a-z-]+)`/g), ([, option]) => option);
     expect(mentioned.toSorted()).toEqual(
