@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { UsageError } from '../error/errors.ts';
+import { compareCommand } from './compare.ts';
 import { inspectCommand } from './inspect.ts';
 import { intervalCommand } from './interval.ts';
 import { reportError } from './messages.ts';
@@ -28,6 +29,7 @@ export async function main(args: readonly string[]): Promise<number> {
     runCommand(leave),
     resumeCommand(leave),
     inspectCommand(settle),
+    compareCommand(settle),
     traceCommand(leave),
     simulateCommand(settle),
     intervalCommand(settle),

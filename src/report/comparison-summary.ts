@@ -63,7 +63,9 @@ export function commandText({ program, arguments: words }: Comparison): string {
 
 export function triggerText({ trigger }: Comparison): string {
   if (trigger.kind === 'interval') return `a checkpoint each ${durationText(trigger.ms)}`;
-  return trigger.every === 1 ? 'a checkpoint at each step' : `a checkpoint each ${countText(trigger.every)} steps`;
+  return trigger.every === 1
+    ? `a checkpoint at each ${trigger.kind.slice(0, -1)}`
+    : `a checkpoint each ${countText(trigger.every)} ${trigger.kind}`;
 }
 
 export function roundsText({ rounds }: Comparison): string {

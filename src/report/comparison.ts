@@ -13,7 +13,7 @@ export interface Comparison {
   program: string;
   arguments: string[];
   machine: MachineDescription;
-  trigger: { kind: 'interval'; ms: number } | { kind: 'steps'; every: number };
+  trigger: { kind: 'interval'; ms: number } | { kind: 'steps' | 'safepoints'; every: number };
   rounds: number;
   cells: ComparisonCell[];
 }
@@ -78,7 +78,7 @@ export function parseComparison(text: string, file: string): Comparison {
 }
 
 function readTrigger(value: CheckedValue): Comparison['trigger'] {
-  const kind = value.field('kind').oneOf(['interval', 'steps']);
+  const kind = value.field('kind').oneOf(['interval', 'steps', 'safepoints']);
   return kind === 'interval'
     ? { kind, ms: value.field('ms').amount() }
     : { kind, every: value.field('every').count(1) };

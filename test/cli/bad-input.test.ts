@@ -348,7 +348,7 @@ it.each([
   { args: ['--interval', '5'], message: /--interval <duration>' argument '5' is invalid\. A duration has a unit/ },
   { args: ['--interval', 'often'], message: /Write a number and its unit, such as 500ms/ },
   { args: ['--interval', '90d'], message: /The longest interval is 24d/ },
-  { args: ['--every', '0'], message: /Write a whole number from 1 to 2147483647/ },
+  { args: ['--every', '0'], message: /Write a number of safepoints from 1 to 2147483647, or of steps/ },
   { args: ['--checkpoint-exit-code', '256'], message: /Write a whole number from 0 to 255/ },
   { args: ['--env', 'CONTINUO_UNSET_VARIABLE'], message: /CONTINUO_UNSET_VARIABLE is not set here/ },
   { args: ['--env', '=1'], message: /Write NAME=VALUE/ },

@@ -86,6 +86,18 @@ function matmul(size: number, seed: number): bigint {
   );
 }
 
+/** The digest of `matmul --int32`: two entries in a word, and a zero where their number is odd. */
+export function integerProductDigest(size: number, seed: number): bigint {
+  const numbers = splitMix64(seed);
+  const a = Int32Array.from({ length: size * size }, () => Number(numbers.next().value >> 54n) - 512);
+  const product = new Int32Array(size * size + (size % 2));
+  for (let at = 0; at < size * size; at++) {
+    const row = Math.floor(at / size);
+    for (let k = 0; k < size; k++) product[at] += Math.imul(a[row * size + k], a[k * size + (at % size)]);
+  }
+  return digestOf(new BigUint64Array(product.buffer));
+}
+
 function fib(size: number, seed: number): bigint {
   let [number, next] = [0n, 1n];
   for (let n = 0; n < size; n++) [number, next] = [next, number + next];

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { referenceDigests, rowDigests } from './reference.ts';
+import { integerProductDigest, referenceDigests, rowDigests } from './reference.ts';
 
 const path = (relative: string): string => fileURLToPath(new URL(`../../${relative}`, import.meta.url));
 const names = readdirSync(path('workloads'))
@@ -122,6 +122,21 @@ it('apsp --print-rows prints a digest of each row as well', () => {
   const rows = rowDigests(20, 3).map((digest, row) => `row ${row} ${hex(digest)}\n`);
   const result = `apsp size=20 seed=3 digest=${hex(referenceDigests.apsp(20, 3))}\n`;
   expect(runPlain('apsp', ['20', '3', '--print-rows']).stdout).toBe(rows.join('') + result);
+});
+
+it.each([1, 33, 50])('matmul --int32 of size %i multiplies integers', (size) => {
+  const result = `matmul size=${size} seed=2 digest=${hex(integerProductDigest(size, 2))}\n`;
+  expect(runPlain('matmul', [String(size), '2', '--int32']).stdout).toBe(result);
+});
+
+it.each(names)('%s with the calls that direct checkpoints prints the same', (name) => {
+  const [{ size, seed, digest }] = promisedDigests(name);
+  const module = new WebAssembly.Module(readFileSync(path(`dist/workloads/${name}.directed.wasm`)));
+  const modules = new Set(WebAssembly.Module.imports(module).map((entry) => entry.module));
+  expect([...modules].toSorted()).toEqual(['continuo', 'wasi_snapshot_preview1']);
+  const command = [path('dist/cli/main.js'), 'run', path(`dist/workloads/${name}.directed.wasm`)];
+  const { stdout } = spawnSync(process.execPath, [...command, String(size), String(seed)], { encoding: 'utf8' });
+  expect(stdout).toBe(`${name} size=${size} seed=${seed} digest=${digest}\n`);
 });
 
 it.each([

@@ -1,0 +1,167 @@
+// The evaluation of Hsu & Chang 1997 again: Figures 5, 6 and 7 and Table I, with the paper's own sizes, memory and
+// checkpoints by progress, so that page counts do not depend on the machine. At most half an hour on two cores.
+//   node bench/paper.mjs [--json FILE] [--page FILE] [--rounds N] [--only figure5,figure6,figure7,table1]
+//
+// The paper's page counts of matrix multiplication are those of numbers of 4 bytes, so it runs with --int32 here. With
+// --only the other parts are taken from the JSON file that is there.
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parsePaperResults } from '../dist/report/paper.js';
+import { renderPaperPage } from '../dist/report/paper-page.js';
+import { parseArguments } from './measure.mjs';
+
+/** 12.32 MB of memory. */
+const FRAMES = 3154;
+/** A checkpoint each ten minutes of 830 minutes is one after each 83rd of the sources; of 135 minutes, after each 13.5th of the rows. */
+const APSP = { size: 1408, everySteps: 17 };
+const MATMUL = { size: 1600, everySteps: 119 };
+/** Around the size at which one matrix fills the memory, 1796. */
+const FIGURE7_SIZES = [512, 768, 1024, 1280, 1536, 1600, 1664, 1728, 1792, 1856, 1920, 2048];
+const TABLE_SIZES = [1024, 1664];
+const TABLE_ROWS = 40;
+const CELLS = ['none', 'sequential', 'incremental', 'continuous'].flatMap((policy) =>
+  policy === 'none' ? [{ policy, fork: false }] : [false, true].map((fork) => ({ policy, fork })),
+);
+
+const here = (name) => fileURLToPath(new URL(`../${name}`, import.meta.url));
+const command = here('dist/cli/main.js');
+const { options } = parseArguments({
+  json: 'bench/results/paper.json',
+  page: 'bench/results/paper.html',
+  rounds: '7',
+  only: '',
+});
+const wanted = options.only === '' ? ['figure5', 'figure6', 'figure7', 'table1'] : options.only.split(',');
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-paper-'));
+const startMs = Date.now();
+
+try {
+  const before = wanted.length < 4 ? JSON.parse(fs.readFileSync(options.json, 'utf8')) : {};
+  const results = {
+    format: 'continuo-paper',
+    version: 1,
+    createdMs: Date.now(),
+    machine: {
+      cpu: os.cpus()[0].model.trim(),
+      cpus: os.availableParallelism(),
+      platform: `${process.platform} ${process.arch}`,
+      node: process.version,
+      memoryBytes: os.totalmem(),
+    },
+    frames: FRAMES,
+    figure5: wanted.includes('figure5') ? { program: 'apsp', ...series('apsp', APSP) } : before.figure5,
+    figure6: wanted.includes('figure6') ? { program: 'matmul', ...series('matmul', MATMUL) } : before.figure6,
+    figure7: wanted.includes('figure7') ? figure7() : before.figure7,
+    table1: wanted.includes('table1') ? table1(Number(options.rounds)) : before.table1,
+  };
+  const text = `${JSON.stringify(results, undefined, 1)}\n`;
+  const page = await renderPaperPage(parsePaperResults(text, options.json));
+  fs.writeFileSync(options.json, text);
+  fs.writeFileSync(options.page, page);
+  console.log(`${options.json}, ${options.page}: ${Math.round((Date.now() - startMs) / 1000)} s`);
+} finally {
+  fs.rmSync(folder, { recursive: true, force: true });
+}
+
+/** Checkpoints of one run under both policies, side by side. */
+function series(name, { size, everySteps }) {
+  const runs = ['incremental', 'continuous'].map((policy) => run(name, size, everySteps, { policy, fork: false }));
+  const [incremental, continuous] = runs.map(({ checkpoints }) => checkpoints);
+  if (incremental.length !== continuous.length) throw new Error(`${name}: the policies took other checkpoints`);
+  return {
+    size,
+    pages: runs[0].pages,
+    checkpoints: incremental.map((one, index) => ({
+      index: index + 1,
+      dirtyPages: one.dirtyPages,
+      incremental: accesses(one),
+      continuous: accesses(continuous[index]),
+    })),
+  };
+}
+
+function figure7() {
+  const sizes = FIGURE7_SIZES.map((size) => {
+    const { pages, checkpoints } = series('matmul', { size, everySteps: TABLE_ROWS });
+    const mean = (of) => checkpoints.reduce((sum, one) => sum + of(one), 0) / checkpoints.length;
+    return {
+      size,
+      pages,
+      dirtyPages: mean(({ dirtyPages }) => dirtyPages),
+      incremental: mean(({ incremental }) => incremental),
+      continuous: mean(({ continuous }) => continuous),
+    };
+  });
+  return { sizes };
+}
+
+/** Every cell once a round, beginning with another one each time. */
+function table1(rounds) {
+  const sizes = TABLE_SIZES.map((size) => {
+    const times = CELLS.map(() => []);
+    for (let round = 0; round < rounds; round++) {
+      for (let k = 0; k < CELLS.length; k++) {
+        const cell = (round + k) % CELLS.length;
+        times[cell].push(run('matmul', size, TABLE_ROWS, CELLS[cell]).runMs);
+      }
+    }
+    const predicted = predict(size);
+    const cells = CELLS.map((cell, index) => ({
+      ...cell,
+      runs: times[index].map((ms, round) => ({ ms, noneMs: times[0][round] })),
+      ...(predicted === undefined ? {} : { predictedSeconds: predicted[cellName(cell)] }),
+    }));
+    return { size, cells };
+  });
+  return { sizes };
+}
+
+function cellName({ policy, fork }) {
+  return fork ? `${policy}+fork` : policy;
+}
+
+/** Elapsed seconds by the simulator, with the costs that the paper names and its time without checkpoints. */
+function predict(size) {
+  const trace = path.join(folder, 'trace');
+  const figures = path.join(folder, 'figures');
+  const baseTime = { 1024: '23.067m', 1664: '136.717m' }[size];
+  continuo(['trace', '--quiet', '-o', trace, '--every', `${TABLE_ROWS}steps`, program('matmul'), size, 1, '--int32']);
+  const settings = ['--memory', `${FRAMES}p`, '--replacement', 'second-chance', '--fork', '--save-zeros'];
+  for (const policy of ['none', 'sequential', 'incremental', 'continuous']) settings.push('--policy', policy);
+  continuo(['simulate', trace, ...settings, '--base-time', baseTime, '--json', figures]);
+  const { simulations } = JSON.parse(fs.readFileSync(figures, 'utf8'));
+  return Object.fromEntries(simulations.map((one) => [cellName(one), one.elapsedMs / 1000]));
+}
+
+function run(name, size, everySteps, { policy, fork }) {
+  const stats = path.join(folder, 'stats');
+  const words = ['run', '--quiet', '--memory', `${FRAMES}p`, '--interval', 'none', '--every', `${everySteps}steps`];
+  if (policy !== 'none') words.push('--job', path.join(folder, 'job'), '--fresh', '--policy', policy);
+  if (fork) words.push('--fork');
+  continuo([...words, '--stats', stats, program(name), size, 1, ...(name === 'matmul' ? ['--int32'] : [])]);
+  const { checkpoints, pages, runMs } = JSON.parse(fs.readFileSync(stats, 'utf8'));
+  const taken = checkpoints.filter(({ trigger }) => trigger === 'steps');
+  const seconds = String(Math.round((Date.now() - startMs) / 1000)).padStart(5);
+  if (process.stdout.isTTY) {
+    console.log(
+      `${seconds} s  ${name} ${size} ${policy}${fork ? ' + fork' : ''}: ${taken.length} checkpoints, ${Math.round(runMs)} ms`,
+    );
+  }
+  return { checkpoints: taken, pages, runMs };
+}
+
+function accesses({ pagesWritten, pagesRead }) {
+  return pagesWritten + pagesRead;
+}
+
+function program(name) {
+  return here(`dist/workloads/${name}.directed.wasm`);
+}
+
+function continuo(words) {
+  const { status, stderr } = spawnSync(process.execPath, [command, ...words.map(String)], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`continuo ${words[0]} ended with ${status}: ${stderr}`);
+}

@@ -1,0 +1,187 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
+import { dirname, join } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { POLICY_NAMES, type PolicyName } from '../checkpoint/checkpoint-store.ts';
+import { kindOfPath } from '../device/file-device.ts';
+import { StorageError, UsageError } from '../error/errors.ts';
+import type { Comparison } from '../report/comparison.ts';
+import { type ComparedCell, type ComparedProgram, comparedRun } from './compared-run.ts';
+import { reportError, say } from './messages.ts';
+import { type Every, parseEvery, parseInterval, parseMemory, parseNumber } from './option-values.ts';
+import { readProgramFile } from './program-file.ts';
+import { RunProgress } from './run-progress.ts';
+
+interface Flags {
+  readonly policy: readonly PolicyName[];
+  readonly fork?: boolean;
+  readonly memory: readonly (number | null)[];
+  readonly interval: number;
+  readonly every?: Every;
+  readonly rounds: number;
+  readonly dir: readonly string[];
+  readonly env: readonly string[];
+  readonly stdin?: string;
+  readonly json?: string;
+  readonly html?: string;
+}
+
+const repeated = (text: string, before: readonly string[]): readonly string[] => [...before, text];
+
+/** `continuo compare`: one program under several policies and in several sizes of memory, measured side by side. */
+export function compareCommand(settle: (exitCode: number) => void): Command {
+  const command = new Command('compare')
+    .description('run a program under each policy, interleaved and repeated, and compare what checkpoints cost')
+    .argument('<program>', 'a WASI preview 1 command in WebAssembly binary format')
+    .argument('[arguments...]', 'everything after the program belongs to it')
+    .passThroughOptions()
+    .addOption(
+      new Option('--policy <name>', 'a policy to run it under, besides none; repeatable')
+        .argParser(parsePolicy)
+        .default([], 'all of them'),
+    )
+    .option('--no-fork', 'leave out the runs in which checkpoints are saved beside the program')
+    .addOption(
+      new Option('--memory <size>', "memory for the program's pages: 64MB, 3154p, or all; repeatable")
+        .argParser((text, before: readonly (number | null)[]) => [...before, text === 'all' ? null : parseMemory(text)])
+        .default([], 'all'),
+    )
+    .addOption(
+      new Option('--interval <duration>', 'time between checkpoints: 500ms, 1s, 5m')
+        .argParser(parseInterval)
+        .default(1000, '1s'),
+    )
+    .addOption(
+      new Option(
+        '--every <count>',
+        'instead of a time: a checkpoint after every so many safepoints, or steps that the program reports: 40steps',
+      ).argParser(parseEvery),
+    )
+    .addOption(
+      new Option('--rounds <count>', 'how often each is run')
+        .argParser((text) => parseNumber(text, 1, 1000))
+        .default(3),
+    )
+    .addOption(new Option('--dir <host[::guest]>', 'as of run; repeatable').argParser(repeated).default([], 'none'))
+    .addOption(new Option('--env <name[=value]>', 'as of run; repeatable').argParser(repeated).default([], 'none'))
+    .option('--stdin <file>', 'as of run')
+    .option('--json <file>', 'write the result to a file, as JSON')
+    .option('--html <file>', 'write the result as a page with plots, which needs nothing else to be looked at');
+  return command.action(async (program: string, args: string[]) => {
+    settle(await compare(program, args, command.opts<Flags>()));
+  });
+}
+
+function parsePolicy(text: string, before: readonly PolicyName[]): readonly PolicyName[] {
+  const policy = POLICY_NAMES.find((name) => name === text);
+  if (policy === undefined) throw new InvalidArgumentError(`Write one of ${POLICY_NAMES.join(', ')}.`);
+  return [...before, policy];
+}
+
+async function compare(path: string, args: readonly string[], flags: Flags): Promise<number> {
+  try {
+    readProgramFile(path);
+    for (const file of [flags.json, flags.html]) if (file !== undefined) checkPlace(file);
+    const comparison = await measure(path, args, flags);
+    // What draws takes time to load, and the measuring must not wait for it.
+    const { comparisonText } = await import('../report/comparison-text.ts');
+    process.stdout.write(comparisonText(comparison));
+    if (flags.json !== undefined) write(flags.json, `${JSON.stringify(comparison, undefined, 2)}\n`);
+    if (flags.html !== undefined) {
+      const { renderComparisonPage } = await import('../report/comparison-page.ts');
+      write(flags.html, await renderComparisonPage(comparison));
+    }
+    return 0;
+  } catch (error) {
+    return reportError(error, path);
+  }
+}
+
+async function measure(path: string, args: readonly string[], flags: Flags): Promise<Comparison> {
+  const cells = cellsOf(flags).map((cell) => ({ ...cell, runs: [] as Comparison['cells'][number]['runs'] }));
+  const folder = mkdtempSync(join(tmpdir(), 'continuo-compare-'));
+  const program: ComparedProgram = { program: path, arguments: args, options: runOptions(flags), folder };
+  const progress = new RunProgress(true);
+  let done = 0;
+  try {
+    for (let round = 0; round < flags.rounds; round++) {
+      // Each round begins with another cell, so that a machine that grows warm or busy favours none of them.
+      for (let k = 0; k < cells.length; k++) {
+        progress.show(done++, cells.length * flags.rounds);
+        const cell = cells[(round + k) % cells.length];
+        cell.runs.push(await comparedRun(program, cell));
+      }
+    }
+  } finally {
+    progress.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+  const digests = new Set(cells.flatMap(({ runs }) => runs.map(({ outputDigest }) => outputDigest)));
+  if (digests.size > 1) say('the program did not print the same in all runs: its runs may not be comparable');
+  return {
+    format: 'continuo-comparison',
+    version: 1,
+    createdMs: Date.now(),
+    program: path,
+    arguments: [...args],
+    machine: machineDescription(),
+    trigger: flags.every === undefined ? { kind: 'interval', ms: flags.interval } : triggerOf(flags.every),
+    rounds: flags.rounds,
+    cells,
+  };
+}
+
+/** The machine that everything is measured on. */
+function machineDescription(): Comparison['machine'] {
+  const [first] = cpus();
+  return {
+    cpu: first?.model.trim() || process.arch,
+    cpus: availableParallelism(),
+    platform: `${process.platform} ${process.arch}`,
+    node: process.version,
+    memoryBytes: totalmem(),
+  };
+}
+
+function cellsOf({ policy, fork, memory }: Flags): ComparedCell[] {
+  const policies = POLICY_NAMES.filter((name) => name !== 'none' && (policy.length === 0 || policy.includes(name)));
+  const sizes = [...new Set(memory.length === 0 ? [null] : memory)];
+  return sizes.flatMap((frames) => [
+    { policy: 'none', fork: false, frames },
+    ...policies.map((name): ComparedCell => ({ policy: name, fork: false, frames })),
+    ...(fork === false ? [] : policies.map((name): ComparedCell => ({ policy: name, fork: true, frames }))),
+  ]);
+}
+
+function runOptions({ interval, every, dir, env, stdin }: Flags): string[] {
+  const trigger =
+    every === undefined
+      ? ['--interval', `${interval}ms`]
+      : ['--interval', 'none', '--every', `${every.count}${every.unit === 'steps' ? 'steps' : ''}`];
+  return [
+    ...trigger,
+    ...dir.flatMap((value) => ['--dir', value]),
+    ...env.flatMap((value) => ['--env', value]),
+    ...(stdin === undefined ? [] : ['--stdin', stdin]),
+  ];
+}
+
+function triggerOf({ unit, count }: Every): Comparison['trigger'] {
+  return { kind: unit, every: count };
+}
+
+function checkPlace(file: string): void {
+  if (kindOfPath(dirname(file)) === 'directory' && kindOfPath(file) !== 'directory') return;
+  throw new UsageError('bad-argument', `${file} cannot be written: name a file in a directory that is there`, {
+    path: file,
+  });
+}
+
+function write(file: string, text: string): void {
+  try {
+    writeFileSync(file, text);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new StorageError(`cannot write ${file}: ${reason}`, { path: file }, error);
+  }
+}
