@@ -91,6 +91,40 @@ const figures = {
     const head = ['dirty pages', 'pause', 'without the sync', 'copy in memory', 'one write and sync', 'bytes written'];
     return [table(head, rows), measuredOn(result)];
   },
+  paper: (result) => {
+    const mean = (checkpoints, of) => checkpoints.reduce((sum, one) => sum + one[of], 0) / checkpoints.length;
+    const accesses = [result.figure5, result.figure6].map(({ program, size, checkpoints }) => {
+      const [dirty, incremental, continuous] = ['dirtyPages', 'incremental', 'continuous'].map((of) =>
+        mean(checkpoints, of),
+      );
+      const saved = `${(100 * (1 - continuous / incremental)).toFixed(1)} %`;
+      return [`${program} ${size}`, dirty.toFixed(1), incremental.toFixed(1), continuous.toFixed(1), saved];
+    });
+    const overheads = result.table1.sizes.map(({ size, cells }) => [
+      `matmul ${size}`,
+      ...cells
+        .filter(({ policy }) => policy !== 'none')
+        .map(({ runs }) => `${(100 * (median(runs.map(({ ms, noneMs }) => ms / noneMs)) - 1)).toFixed(1)} %`),
+    ]);
+    const names = result.table1.sizes[0].cells.filter(({ policy }) => policy !== 'none');
+    const head = ['program', 'dirty pages', 'incremental', 'continuous', 'saved'];
+    const rounds = result.table1.sizes[0].cells[0].runs.length;
+    const { machine, createdMs } = result;
+    return [
+      'Disk accesses of a checkpoint, in pages, on average:',
+      table(head, accesses),
+      'Run time beyond that without checkpoints, one every 40 rows:',
+      table(['program', ...names.map(({ policy, fork }) => (fork ? `${policy} + fork` : policy))], overheads),
+      measuredOn({
+        date: new Date(createdMs).toISOString().slice(0, 10),
+        node: machine.node,
+        platform: machine.platform,
+        processor: machine.cpu,
+        cores: machine.cpus,
+        rounds,
+      }),
+    ];
+  },
   'paging-experiments': (result) => {
     const rows = result.experiments.map((one) => [
       one.name,

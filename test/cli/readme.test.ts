@@ -34,18 +34,22 @@ describe('README.md', () => {
   it('has examples of shell that run, in their order, and do what the text around them says', () => {
     const folder = installation();
     const examples = blocks('sh checked');
-    expect(examples).toHaveLength(6);
+    expect(examples).toHaveLength(8);
     const outputs = examples.map((example) => run(folder, 'sh', ['-e', '-c', example]));
     expect(outputs[0].stdout).toMatch(/^apsp size=300 seed=1 digest=[0-9a-f]{16}\n$/);
     expect(outputs[1].stdout).toBe('');
     expect(readFileSync(join(folder, 'digest.txt'), 'utf8')).toBe('sort size=100000 seed=1 digest=0d23bdabea9f9fc5\n');
     expect(JSON.parse(readFileSync(join(folder, 'stats.json'), 'utf8'))).toMatchObject({ end: 'exited', exitCode: 0 });
     expect(outputs[2].stdout).toMatch(/^floyd-warshall size=200 seed=1 digest=[0-9a-f]{16}\n$/);
-    expect(outputs[3].stderr).toContain('sorted had ended before, with exit code 0');
-    expect(outputs[4].stdout).toMatch(/^job +\S+my-job\nprogram +dist\/workloads\/apsp\.wasm /);
+    expect(outputs[3].stdout).toContain('All 7 runs gave the same output.');
+    expect(readFileSync(join(folder, 'comparison.html'), 'utf8')).toContain('<svg');
+    // √(2 · 5 ms · 12 h)
+    expect(outputs[4].stdout).toContain('every 20.78 s');
+    expect(outputs[5].stderr).toContain('sorted had ended before, with exit code 0');
+    expect(outputs[6].stdout).toMatch(/^job +\S+my-job\nprogram +dist\/workloads\/apsp\.wasm /);
     const { stdout: undisturbed } = run(folder, process.execPath, ['examples/emscripten.mjs', 'solve']);
     expect(undisturbed).toMatch(/^status 0, objective \d+\.?\d*\n$/);
-    expect(outputs[5].stdout).toBe(`stopped in the middle of the call\n${undisturbed}`);
+    expect(outputs[7].stdout).toBe(`stopped in the middle of the call\n${undisturbed}`);
   });
 
   it('has examples of code that run', () => {

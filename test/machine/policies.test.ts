@@ -2,10 +2,10 @@
  * Every policy, with and without `--fork`, with all pages resident and with few: killed at any instant, again and again, a job
  * leaves what an uninterrupted run leaves. Timers, budgets and `--fork` change from run to run; the policy stays.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { continuo, program, scratch, workload } from '../cli/continuo.ts';
+import { RunningCommand, continuo, program, scratch, workload } from '../cli/continuo.ts';
 import { counted, counts } from '../cli/guests.ts';
 import { Random } from '../support/random.ts';
 import { referenceDigests } from '../workloads/reference.ts';
@@ -126,6 +126,28 @@ describe('a checkpoint every so many safepoints', () => {
   });
 });
 
+describe('a save that fails', () => {
+  it.each([
+    ['sequential', '--quiet'],
+    ['incremental', '--quiet'],
+    ['sequential', '--fork'],
+    ['incremental', '--fork'],
+  ])('%s %s ends the run with the reason, and the last checkpoint stands', async (policy, option) => {
+    const folder = scratch();
+    const [job, away] = [join(folder, 'job'), join(folder, 'away')];
+    const words = ['run', '--job', job, '--policy', policy, '--interval', '20ms', workload('apsp'), '420', '3'];
+    const running = new RunningCommand([...words.slice(0, 5), option, ...words.slice(5)]);
+    await expect.poll(() => checkpointCount(job), { interval: 5, timeout: 20_000 }).toBeGreaterThan(1);
+    // No file can be made in a directory that is not where it was.
+    renameSync(job, away);
+    const failed = await running.ended;
+    expect(failed).toMatchObject({ exitCode: 74, stdout: '', stderr: expect.stringMatching(/^continuo: cannot .*job/) });
+    renameSync(away, job);
+    const { exitCode, stdout } = await continuo(words);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: expected('apsp', 420) });
+  });
+});
+
 describe('a job', () => {
   it('goes on in its own way without --policy, and refuses another', async () => {
     const folder = scratch();
@@ -147,3 +169,9 @@ describe('a job', () => {
     }
   });
 });
+
+/** Files of checkpoints that were ever made, by the number of the newest; 0 before there is a job. */
+function checkpointCount(job: string): number {
+  if (!existsSync(job)) return 0;
+  return Math.max(0, ...readdirSync(job).map((name) => Number(/^checkpoint-(\d+)$/.exec(name)?.[1] ?? 0)));
+}
