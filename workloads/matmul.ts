@@ -67,8 +67,8 @@ export function _start(): void {
   const entries = n * n;
   // Whole words of 8 bytes, which the digest goes by.
   const words: usize = isInteger ? (entries + 1) >> 1 : entries;
-  const a = allocate(<u64>words << 3);
-  const b = allocate(<u64>words << 3);
+  const a = allocate((<u64>words) << 3);
+  const b = allocate((<u64>words) << 3);
   seedRandom(seed);
   fillMatrix(a, entries, isInteger);
   for (let row: usize = 0; row < n; row++) {

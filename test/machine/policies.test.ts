@@ -141,7 +141,11 @@ describe('a save that fails', () => {
     // No file can be made in a directory that is not where it was.
     renameSync(job, away);
     const failed = await running.ended;
-    expect(failed).toMatchObject({ exitCode: 74, stdout: '', stderr: expect.stringMatching(/^continuo: cannot .*job/) });
+    expect(failed).toMatchObject({
+      exitCode: 74,
+      stdout: '',
+      stderr: expect.stringMatching(/^continuo: cannot .*job/),
+    });
     renameSync(away, job);
     const { exitCode, stdout } = await continuo(words);
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: expected('apsp', 420) });
