@@ -1,6 +1,8 @@
 import { ContinuoError, CorruptionError } from '../error/errors.ts';
 import { BIAS_BYTES, controlRegion } from '../memory/layout.ts';
-import { FRAME_HEADER_BYTES, frameValueBytes } from '../rewrite/function-plan.ts';
+import { frameBytesOf } from '../rewrite/frame-code.ts';
+import type { FrameLayout } from '../rewrite/function-plan.ts';
+import { frameValueBytes } from '../rewrite/save-tree.ts';
 import { globalExport, tableExport } from '../rewrite/names.ts';
 import { RuntimeKey, droppedDataAddress, droppedElementAddress, runtimeKey } from '../rewrite/runtime-functions.ts';
 import { Op } from '../wasm/opcode.ts';
@@ -78,7 +80,8 @@ type CapturedFrames = Pick<MachineState, 'layouts' | 'frames' | 'savedFuncrefs' 
 
 function captureFrames(instance: GuestInstance): CapturedFrames {
   const bytes = instance.guestMemory.bytes;
-  const { positions, starts } = instance.stackArea.walk(new Int32Array(bytes.buffer, 0, BIAS_BYTES >> 2));
+  const words = new Int32Array(bytes.buffer, 0, BIAS_BYTES >> 2);
+  const { positions, starts } = instance.stackArea.walk(words);
   const numbers = new Map<KnownPosition, number>();
   const layouts: StateLayout[] = [];
   const frames = positions.map((known, k) => {
@@ -90,7 +93,7 @@ function captureFrames(instance: GuestInstance): CapturedFrames {
       const { locals, localTypes, stackTypes } = known.layout;
       layouts.push({ functionIndex, position, kind, locals, localTypes, stackTypes });
     }
-    return { layout, values: bytes.slice(starts[k], starts[k] + known.layout.bytes - FRAME_HEADER_BYTES) };
+    return { layout, values: takeValues(words, starts[k], known.layout) };
   });
   return {
     layouts,
@@ -98,6 +101,20 @@ function captureFrames(instance: GuestInstance): CapturedFrames {
     savedFuncrefs: savedReferences(instance, instance.savedFuncrefs, ValueType.funcref, layouts, frames),
     savedExternrefs: savedReferences(instance, instance.savedExternrefs, ValueType.externref, layouts, frames),
   };
+}
+
+/** The values of a frame, locals and then operands, without what lies between them in the save area. */
+function takeValues(words: Int32Array, start: number, layout: FrameLayout): Uint8Array {
+  const { localTypes, localOffsets, stackTypes, stackOffsets } = layout;
+  const values = new Int32Array((frameBytesOf(localTypes) + frameBytesOf(stackTypes)) >> 2);
+  let at = 0;
+  const take = (type: number, offset: number): void => {
+    const from = (start + offset) >> 2;
+    for (let k = 0; k < frameValueBytes(type) >> 2; k++) values[at++] = words[from + k];
+  };
+  for (let k = 0; k < localTypes.length; k++) take(localTypes[k], localOffsets[k]);
+  for (let k = 0; k < stackTypes.length; k++) take(stackTypes[k], stackOffsets[k]);
+  return new Uint8Array(values.buffer);
 }
 
 function restoreFrames(instance: GuestInstance, state: MachineState): void {
@@ -133,8 +150,7 @@ function restoreFrames(instance: GuestInstance, state: MachineState): void {
 /** Values of a frame go by local index: another version of the rewriter may know other locals to be live. */
 function placeValues(bytes: Uint8Array, at: number, from: StateLayout, values: Uint8Array, to: KnownPosition): void {
   const { layout } = to;
-  let wanted = 0;
-  for (const type of [...from.localTypes, ...from.stackTypes]) wanted += frameValueBytes(type);
+  const wanted = frameBytesOf(from.localTypes) + frameBytesOf(from.stackTypes);
   if (wanted !== values.length || from.stackTypes.join() !== layout.stackTypes.join()) {
     throw new CorruptionError(
       `a frame of function ${from.functionIndex} does not have the values its position asks for`,
@@ -150,10 +166,13 @@ function placeValues(bytes: Uint8Array, at: number, from: StateLayout, values: U
   layout.locals.forEach((local, k) => {
     const size = frameValueBytes(layout.localTypes[k]);
     const source = offsetOf.get(local);
-    if (source !== undefined) bytes.set(values.subarray(source, source + size), at);
-    at += size;
+    if (source !== undefined) bytes.set(values.subarray(source, source + size), at + layout.localOffsets[k]);
   });
-  bytes.set(values.subarray(offset), at);
+  layout.stackTypes.forEach((type, k) => {
+    const size = frameValueBytes(type);
+    bytes.set(values.subarray(offset, offset + size), at + layout.stackOffsets[k]);
+    offset += size;
+  });
 }
 
 function referenceGlobals(instance: GuestInstance): WebAssembly.Global[] {

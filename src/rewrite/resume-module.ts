@@ -3,7 +3,15 @@ import { ExternalKind, SectionId, functionType } from '../wasm/module.ts';
 import { Op } from '../wasm/opcode.ts';
 import { ValueType } from '../wasm/value-type.ts';
 import { BranchHints } from './branch-hints.ts';
-import { type FrameValue, emitBeginFrame, emitLoadFrame, emitMovePointer, emitSaveValues } from './frame-code.ts';
+import {
+  type PlacedValue,
+  emitBeginFrame,
+  emitLoadFrame,
+  emitMovePointer,
+  emitSaveFrame,
+  frameBytesOf,
+  parameterValues,
+} from './frame-code.ts';
 import { type CodeTarget, FunctionEmitter } from './function-emitter.ts';
 import { FRAME_HEADER_BYTES, type FrameLayout, type FunctionPlan, PositionKind } from './function-plan.ts';
 import { TypeSection, writeHeader, writeMemoryImport, writeSection } from './module-encoder.ts';
@@ -152,11 +160,11 @@ export class ResumeModuleBuilder {
 
   /** The resume function of an interrupted host call: the call with the same arguments. */
   #issueAgain(out: ByteWriter, f: number, params: Uint8Array, target: CodeTarget): void {
-    const values = Array.from(params, (type, local) => ({ local, type }));
+    const values = parameterValues(params);
     out.u32(params.length + 1);
     for (const type of params) out.u32(1).u8(type);
     out.u32(1).u8(ValueType.i32);
-    emitLoadFrame(out, params.length, values, target);
+    emitLoadFrame(out, params.length, values, frameBytesOf(params) + FRAME_HEADER_BYTES, target);
     for (const { local } of values) out.u8(Op.localGet).u32(local);
     out.u8(Op.call).u32(target.functionIndex(f)).u8(Op.end);
   }
@@ -265,7 +273,7 @@ class ResumeEmitter extends FunctionEmitter {
     const layout = plan.layoutAt(position.position, position.kind)!;
     this.begin();
     this.openGroups(position.kind === PositionKind.after ? row + 1 : row);
-    emitLoadFrame(code, this.scratchPointer(), this.#values(layout), this.target);
+    emitLoadFrame(code, this.scratchPointer(), this.#values(layout), layout.bytes, this.target);
     const openers = this.#openersAround(row);
     this.#openConstructs(openers, layout, row);
     let next = row;
@@ -340,9 +348,12 @@ class ResumeEmitter extends FunctionEmitter {
     code.u8(Op.unreachable).u8(Op.catchAll);
   }
 
-  #values(layout: FrameLayout): FrameValue[] {
-    const values: FrameValue[] = layout.locals.map((local, k) => ({ local, type: layout.localTypes[k] }));
-    layout.stackTypes.forEach((type, k) => values.push({ local: this.stackLocal(k + 1, type), type }));
+  #values(layout: FrameLayout): PlacedValue[] {
+    const { locals, localTypes, localOffsets, stackTypes, stackOffsets } = layout;
+    const values = locals.map((local, k) => ({ local, type: localTypes[k], offset: localOffsets[k] }));
+    stackTypes.forEach((type, k) => {
+      values.push({ local: this.stackLocal(k + 1, type), type, offset: stackOffsets[k] });
+    });
     return values;
   }
 
@@ -431,7 +442,7 @@ class ResumeEmitter extends FunctionEmitter {
     // A frame without end: its resume function takes it at once, nobody else reads its header.
     const pointer = this.scratchPointer();
     emitBeginFrame(code, pointer);
-    emitSaveValues(code, pointer, 0, this.#values(layout), this.target);
+    emitSaveFrame(code, pointer, this.#values(layout), this.target);
     emitMovePointer(code, pointer, layout.bytes);
     const results = body.type.results;
     code.u8(Op.i32Const).s32(slot);
