@@ -27,10 +27,11 @@ const USAGE = 'usage: matmul SIZE SEED [--int32]   (SIZE 1 to 16000, SEED 0 to 4
 function multiplyRow(a: usize, b: usize, n: usize, row: usize): void {
   const aRow = a + ((row * n) << 3);
   const bRow = b + ((row * n) << 3);
+  const rowBytes = n << 3;
   for (let k: usize = 0; k < n; k++) {
     const factor = load<f64>(aRow + (k << 3));
     const kRow = a + ((k * n) << 3);
-    for (let j: usize = 0; j < n << 3; j += 8) {
+    for (let j: usize = 0; j < rowBytes; j += 8) {
       store<f64>(bRow + j, load<f64>(bRow + j) + factor * load<f64>(kRow + j));
     }
   }
@@ -39,10 +40,11 @@ function multiplyRow(a: usize, b: usize, n: usize, row: usize): void {
 function multiplyIntegerRow(a: usize, b: usize, n: usize, row: usize): void {
   const aRow = a + ((row * n) << 2);
   const bRow = b + ((row * n) << 2);
+  const rowBytes = n << 2;
   for (let k: usize = 0; k < n; k++) {
     const factor = load<i32>(aRow + (k << 2));
     const kRow = a + ((k * n) << 2);
-    for (let j: usize = 0; j < n << 2; j += 4) {
+    for (let j: usize = 0; j < rowBytes; j += 4) {
       store<i32>(bRow + j, load<i32>(bRow + j) + factor * load<i32>(kRow + j));
     }
   }

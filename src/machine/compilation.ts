@@ -26,3 +26,34 @@ export function compileOptimised(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Mo
     setFlagsFromString('--wasm-lazy-compilation');
   }
 }
+
+/** Leaves it to V8 which functions it optimises, and when. */
+export function compileInTiers(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
+  return new WebAssembly.Module(bytes);
+}
+
+let hasOneRunTier = false;
+
+/**
+ * For a process that runs nothing but the guest: lets `compileForOneRun` keep V8 from optimising. A module that is compiled
+ * without dynamic tiering would else be optimised as soon as its functions are first called; on modules with dynamic tiering
+ * this flag has no influence.
+ */
+export function enableOneRunTier(): void {
+  setFlagsFromString('--no-wasm-tier-up');
+  hasOneRunTier = true;
+}
+
+/**
+ * Compiles with V8's baseline compiler for good. V8 counts the bytes of code that a function runs through and takes one of a
+ * megabyte, which many a resume function is, for hot when it has run once: it would optimise for seconds what never runs again.
+ */
+export function compileForOneRun(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
+  if (!hasOneRunTier) return new WebAssembly.Module(bytes);
+  setFlagsFromString('--no-wasm-dynamic-tiering');
+  try {
+    return new WebAssembly.Module(bytes);
+  } finally {
+    setFlagsFromString('--wasm-dynamic-tiering');
+  }
+}

@@ -13,17 +13,12 @@ import {
   tagExport,
   tableExport,
 } from '../rewrite/names.ts';
-import {
-  type Position,
-  ResumeModuleBuilder,
-  ResumeTableImport,
-  positionKey,
-  resumeImports,
-} from '../rewrite/resume-module.ts';
+import { type ResumeModule, ResumeModuleBuilder, ResumeTableImport, resumeImports } from '../rewrite/resume-module.ts';
+import { type Position, positionKey } from '../rewrite/resume-position.ts';
 import { type RewrittenModule, referenceIndex } from '../rewrite/rewrite.ts';
 import { RuntimeKey, runtimeTypes } from '../rewrite/runtime-functions.ts';
 import type { Module } from '../wasm/module.ts';
-import { compileOptimised } from './compilation.ts';
+import { compileForOneRun, compileInTiers, compileOptimised } from './compilation.ts';
 import { asExportedFunction } from './function-bridge.ts';
 import { type KnownPosition, StackArea } from './stack-area.ts';
 
@@ -246,20 +241,20 @@ export class GuestInstance {
     const heads: Position[] = [];
     const others: Position[] = [];
     for (const position of positions) {
-      if (this.#resumeModules.slotOf(positionKey(position)) !== undefined) continue;
+      if (!this.#resumeModules.isMissing(position)) continue;
       (position.kind === PositionKind.before && position.position !== 0 ? heads : others).push(position);
     }
-    if (heads.length > 0) this.#addResumeModule(heads, true);
-    if (others.length > 0) this.#addResumeModule(others, false);
+    for (const made of this.#resumeModules.build(heads, true)) {
+      const atOnce = made.longRunning && made.bytes.length <= OPTIMISE_AT_ONCE_BYTES;
+      this.#addResumeModule(made, atOnce ? compileOptimised : made.longRunning ? compileInTiers : compileForOneRun);
+    }
+    for (const made of this.#resumeModules.build(others, false)) {
+      this.#addResumeModule(made, made.longRunning ? compileInTiers : compileForOneRun);
+    }
   }
 
-  #addResumeModule(positions: readonly Position[], loopHeads: boolean): void {
-    const made = this.#resumeModules.build(positions);
-    if (made === undefined) return;
-    const module =
-      loopHeads && made.bytes.length <= OPTIMISE_AT_ONCE_BYTES
-        ? compileOptimised(made.bytes)
-        : new WebAssembly.Module(made.bytes);
+  #addResumeModule(made: ResumeModule, compile: (bytes: Uint8Array<ArrayBuffer>) => WebAssembly.Module): void {
+    const module = compile(made.bytes);
     this.resumeTable.grow(this.#resumeModules.slotCount - this.resumeTable.length);
     const imports: Record<string, WebAssembly.ImportValue> = {
       [resumeImports.memory]: this.memory,

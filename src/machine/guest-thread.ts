@@ -1,6 +1,6 @@
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { assert } from '../error/errors.ts';
-import { enableBranchHints } from './compilation.ts';
+import { enableBranchHints, enableOneRunTier } from './compilation.ts';
 import { ControlWords } from './control-words.ts';
 import { encodeError } from './error-transport.ts';
 import { GuestRun } from './guest-run.ts';
@@ -9,6 +9,7 @@ import type { GuestMessage, GuestThreadData } from './protocol.ts';
 /** Runs one guest, reports how it ended. All of it is synchronous. */
 function runGuest(data: GuestThreadData, port: MessagePort): void {
   enableBranchHints();
+  enableOneRunTier();
   const post = (message: GuestMessage): void => port.postMessage(message);
   const run = new GuestRun(data, new ControlWords(data.control), post);
   try {

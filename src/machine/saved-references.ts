@@ -1,7 +1,7 @@
 import { ContinuoError, CorruptionError } from '../error/errors.ts';
 import { controlRegion } from '../memory/layout.ts';
 import { ExceptionKey } from '../rewrite/exception-store.ts';
-import { frameValueBytes } from '../rewrite/function-plan.ts';
+import { frameValueBytes } from '../rewrite/save-tree.ts';
 import { globalExport, tableExport } from '../rewrite/names.ts';
 import type { Module } from '../wasm/module.ts';
 import { ValueType, isReferenceType } from '../wasm/value-type.ts';

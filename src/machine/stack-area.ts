@@ -1,13 +1,8 @@
 import { assert } from '../error/errors.ts';
 import { controlRegion } from '../memory/layout.ts';
-import {
-  FRAME_HEADER_BYTES,
-  type FrameLayout,
-  type FunctionPlan,
-  PositionKind,
-  frameValueBytes,
-} from '../rewrite/function-plan.ts';
-import { type Position, positionKey } from '../rewrite/resume-module.ts';
+import { frameBytesOf, parameterValues } from '../rewrite/frame-code.ts';
+import { FRAME_HEADER_BYTES, type FrameLayout, type FunctionPlan, PositionKind } from '../rewrite/function-plan.ts';
+import { type Position, positionKey } from '../rewrite/resume-position.ts';
 import { type Module, functionType } from '../wasm/module.ts';
 
 const SITE_STRIDE = 2 ** 24;
@@ -68,11 +63,20 @@ export class StackArea {
     if (functionIndex >= this.#module.functionTypes.length) return undefined;
     if (functionIndex < this.#module.importedFunctionCount) {
       if (position !== 0 || kind !== PositionKind.before) return undefined;
-      const types = Array.from(functionType(this.#module, functionIndex).params);
-      let bytes = FRAME_HEADER_BYTES;
-      for (const type of types) bytes += frameValueBytes(type);
-      const locals = types.map((_, k) => k);
-      return { functionIndex, position, kind, site: 0, locals, localTypes: types, stackTypes: [], bytes };
+      const values = parameterValues(functionType(this.#module, functionIndex).params);
+      const localTypes = values.map(({ type }) => type);
+      return {
+        functionIndex,
+        position,
+        kind,
+        site: 0,
+        locals: values.map(({ local }) => local),
+        localTypes,
+        localOffsets: values.map(({ offset }) => offset),
+        stackTypes: [],
+        stackOffsets: [],
+        bytes: frameBytesOf(localTypes) + FRAME_HEADER_BYTES,
+      };
     }
     if (this.#plan.body.functionIndex !== functionIndex) this.#plan.plan(functionIndex);
     return this.#plan.layoutAt(position, kind);

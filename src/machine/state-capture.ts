@@ -1,7 +1,9 @@
 import { CorruptionError } from '../error/errors.ts';
 import { BIAS_BYTES, controlRegion } from '../memory/layout.ts';
 import type { CallGraph } from '../rewrite/call-graph.ts';
-import { FRAME_HEADER_BYTES, frameValueBytes } from '../rewrite/function-plan.ts';
+import { frameBytesOf } from '../rewrite/frame-code.ts';
+import type { FrameLayout } from '../rewrite/function-plan.ts';
+import { frameValueBytes } from '../rewrite/save-tree.ts';
 import { RuntimeKey, droppedDataAddress, droppedElementAddress, runtimeKey } from '../rewrite/runtime-functions.ts';
 import { Op } from '../wasm/opcode.ts';
 import type { Module } from '../wasm/module.ts';
@@ -102,7 +104,8 @@ function captureFrames(
   references: ReferenceCapture,
 ): Pick<MachineState, 'layouts' | 'frames'> {
   const bytes = instance.guestMemory.bytes;
-  const { positions, starts } = instance.stackArea.walk(new Int32Array(bytes.buffer, 0, BIAS_BYTES >> 2));
+  const words = new Int32Array(bytes.buffer, 0, BIAS_BYTES >> 2);
+  const { positions, starts } = instance.stackArea.walk(words);
   const numbers = new Map<KnownPosition, number>();
   const layouts: StateLayout[] = [];
   const typesOf: (readonly number[])[] = [];
@@ -116,11 +119,25 @@ function captureFrames(
       layouts.push({ functionIndex, position, kind, locals, localTypes, stackTypes });
       typesOf.push([...localTypes, ...stackTypes]);
     }
-    const values = bytes.slice(starts[k], starts[k] + known.layout.bytes - FRAME_HEADER_BYTES);
+    const values = takeValues(words, starts[k], known.layout);
     references.add(typesOf[layout], values);
     return { layout, values };
   });
   return { layouts, frames };
+}
+
+/** The values of a frame, locals and then operands, without what lies between them in the save area. */
+function takeValues(words: Int32Array, start: number, layout: FrameLayout): Uint8Array {
+  const { localTypes, localOffsets, stackTypes, stackOffsets } = layout;
+  const values = new Int32Array((frameBytesOf(localTypes) + frameBytesOf(stackTypes)) >> 2);
+  let at = 0;
+  const take = (type: number, offset: number): void => {
+    const from = (start + offset) >> 2;
+    for (let k = 0; k < frameValueBytes(type) >> 2; k++) values[at++] = words[from + k];
+  };
+  for (let k = 0; k < localTypes.length; k++) take(localTypes[k], localOffsets[k]);
+  for (let k = 0; k < stackTypes.length; k++) take(stackTypes[k], stackOffsets[k]);
+  return new Uint8Array(values.buffer);
 }
 
 function restoreFrames(instance: GuestInstance, state: MachineState): void {
@@ -156,8 +173,7 @@ function restoreFrames(instance: GuestInstance, state: MachineState): void {
 /** Values of a frame go by local index: another version of the rewriter may know other locals to be live. */
 function placeValues(bytes: Uint8Array, at: number, from: StateLayout, values: Uint8Array, to: KnownPosition): void {
   const { layout } = to;
-  let wanted = 0;
-  for (const type of [...from.localTypes, ...from.stackTypes]) wanted += frameValueBytes(type);
+  const wanted = frameBytesOf(from.localTypes) + frameBytesOf(from.stackTypes);
   if (wanted !== values.length || from.stackTypes.join() !== layout.stackTypes.join()) {
     throw new CorruptionError(
       `a frame of function ${from.functionIndex} does not have the values its position asks for`,
@@ -173,10 +189,13 @@ function placeValues(bytes: Uint8Array, at: number, from: StateLayout, values: U
   layout.locals.forEach((local, k) => {
     const size = frameValueBytes(layout.localTypes[k]);
     const source = offsetOf.get(local);
-    if (source !== undefined) bytes.set(values.subarray(source, source + size), at);
-    at += size;
+    if (source !== undefined) bytes.set(values.subarray(source, source + size), at + layout.localOffsets[k]);
   });
-  bytes.set(values.subarray(offset), at);
+  layout.stackTypes.forEach((type, k) => {
+    const size = frameValueBytes(type);
+    bytes.set(values.subarray(offset, offset + size), at + layout.stackOffsets[k]);
+    offset += size;
+  });
 }
 
 /** Mutable globals of reference type. */

@@ -80,7 +80,7 @@ export function doorBody(
   for (let k = 0; k < params.length; k++) code.u8(Op.localGet).u32(k);
   code.u8(Op.returnCall).u32(index).u8(Op.end);
   emitCells(code, pointer);
-  emitSaveValues(code, pointer, 0, cellsOf(params, 0), context);
+  emitSaveValues(code, pointer, cellsOf(params, 0), context);
   code.u8(Op.i32Const).s32(original).u8(Op.i32Const).s32(context.hostEntry);
   code.u8(Op.callIndirect).u32(context.hostType).u32(context.functionsTable);
   emitLoadValues(code, pointer, Array.from(results), context);
@@ -117,7 +117,7 @@ export function emitStoreResults(
   for (let k = results.length - 1; k >= 0; k--) code.u8(Op.localSet).u32(firstLocal + k);
   emitUnwindingTest(code);
   code.pair(Op.if, 0x40).u8(Op.return).u8(Op.end);
-  emitSaveValues(code, pointer, 0, cellsOf(results, firstLocal), references);
+  emitSaveValues(code, pointer, cellsOf(results, firstLocal), references);
 }
 
 /** The bodies and types of all doors and of what they lead to, in order of index: door, enter, door, enter, … */

@@ -82,7 +82,7 @@ function noteFunction({ module, types, references }: ExceptionStoreContext): Exc
       type,
     }));
     for (const { local } of values.toReversed()) code.u8(Op.localSet).u32(local);
-    emitSaveValues(code, address, 0, values, references);
+    emitSaveValues(code, address, values, references);
     code
       .u8(Op.i32Const)
       .s32(tag + 1)

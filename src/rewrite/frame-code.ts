@@ -2,7 +2,7 @@ import { controlRegion } from '../memory/layout.ts';
 import type { ByteWriter } from '../wasm/byte-writer.ts';
 import { Op, PREFIX_SIMD } from '../wasm/opcode.ts';
 import { ValueType, isReferenceType } from '../wasm/value-type.ts';
-import { FRAME_HEADER_BYTES, frameValueBytes } from './function-plan.ts';
+import { frameValueBytes } from './save-tree.ts';
 
 /**
  * The instruction sequences that every rewritten function shares: polls, and the saving and loading of frames.
@@ -10,7 +10,7 @@ import { FRAME_HEADER_BYTES, frameValueBytes } from './function-plan.ts';
  *     ;; poll                     ;; callee unwound?            ;; save (cold, at the function's end)
  *     i32.const 0                 i32.const 0                   sp = pointer
  *     i32.load pollWord           i32.load unwindingWord        [sp + 0] = first live local …
- *     br_if $save                 br_if $save                   end frame (sp + n, site, function × 4 + kind)
+ *     br_if $save                 br_if $save                   end frame (n, site code, function)
  *                                                               return zeros
  *
  * Ending a frame — header, check of the area's end, words — is a runtime function: at that point no value of the
@@ -21,7 +21,7 @@ import { FRAME_HEADER_BYTES, frameValueBytes } from './function-plan.ts';
 export interface ReferenceStore {
   /** Function (reference) → its index in the table of saved references. */
   saveFunction(type: number): number;
-  /** Function (end of the values, site, function × 4 + kind) that ends a frame and begins or goes on unwinding. */
+  /** Function (bytes of the values, site code, function index) that ends a frame and begins or goes on unwinding. */
   endFrameFunction(): number;
   table(type: number): number;
 }
@@ -29,6 +29,32 @@ export interface ReferenceStore {
 export interface FrameValue {
   readonly local: number;
   readonly type: number;
+}
+
+/** A value and where it lies in its frame. */
+export interface PlacedValue extends FrameValue {
+  readonly offset: number;
+}
+
+/** Values of these types in the locals from 0 on, one behind the other. */
+export function parameterValues(types: Uint8Array): PlacedValue[] {
+  let end = 0;
+  return Array.from(types, (type, local) => {
+    const offset = end;
+    end += frameValueBytes(type);
+    return { local, type, offset };
+  });
+}
+
+export function frameBytesOf(types: Iterable<number>): number {
+  let bytes = 0;
+  for (const type of types) bytes += frameValueBytes(type);
+  return bytes;
+}
+
+/** What a site tells the code that ends its frame: its number, and whether it captures itself before the instruction. */
+export function siteCode(site: number, before: boolean): number {
+  return site * 2 + (before ? 1 : 0);
 }
 
 export function emitLoadWord(code: ByteWriter, address: number): void {
@@ -78,39 +104,60 @@ export function emitBeginFrame(code: ByteWriter, pointer: number): void {
   code.u8(Op.localSet).u32(pointer);
 }
 
-/** Stores values at `pointer + offset` upward; returns the offset behind them. */
+/** Stores a local's value; the address is on the stack, and `offset` is added to it. */
+export function emitSaveValue(
+  code: ByteWriter,
+  value: FrameValue,
+  offset: number,
+  references: Pick<ReferenceStore, 'saveFunction'>,
+): void {
+  const { local, type } = value;
+  code.u8(Op.localGet).u32(local);
+  const isReference = isReferenceType(type);
+  if (isReference) code.u8(Op.call).u32(references.saveFunction(type));
+  emitMemoryInstruction(code, isReference ? ValueType.i32 : type, true, offset);
+}
+
+/** Stores values at their places in the frame that begins at `pointer`. */
+export function emitSaveFrame(
+  code: ByteWriter,
+  pointer: number,
+  values: readonly PlacedValue[],
+  references: ReferenceStore,
+): void {
+  for (const value of values) {
+    code.u8(Op.localGet).u32(pointer);
+    emitSaveValue(code, value, value.offset, references);
+  }
+}
+
+/** Stores values at `pointer` upward. */
 export function emitSaveValues(
   code: ByteWriter,
   pointer: number,
-  offset: number,
   values: readonly FrameValue[],
   references: Pick<ReferenceStore, 'saveFunction'>,
-): number {
-  for (const { local, type } of values) {
-    code.u8(Op.localGet).u32(pointer).u8(Op.localGet).u32(local);
-    const isReference = isReferenceType(type);
-    if (isReference) code.u8(Op.call).u32(references.saveFunction(type));
-    emitMemoryInstruction(code, isReference ? ValueType.i32 : type, true, offset);
-    offset += frameValueBytes(type);
+): void {
+  let offset = 0;
+  for (const value of values) {
+    code.u8(Op.localGet).u32(pointer);
+    emitSaveValue(code, value, offset, references);
+    offset += frameValueBytes(value.type);
   }
-  return offset;
 }
 
-/** Ends a frame whose values reach up to `pointer + offset`. `site` is a number, or the local that holds it. */
+/** Ends a frame whose values take `bytes`. `site` is a site code, or the local that holds it. */
 export function emitEndFrame(
   code: ByteWriter,
-  pointer: number,
-  offset: number,
+  bytes: number,
   site: number | { readonly local: number },
   functionIndex: number,
-  kind: number,
   references: ReferenceStore,
 ): void {
-  code.u8(Op.localGet).u32(pointer);
-  if (offset > 0) code.u8(Op.i32Const).s32(offset).u8(Op.i32Add);
+  code.u8(Op.i32Const).s32(bytes);
   if (typeof site === 'number') code.u8(Op.i32Const).s32(site);
   else code.u8(Op.localGet).u32(site.local);
-  code.u8(Op.i32Const).s32(functionIndex * 4 + kind);
+  code.u8(Op.i32Const).s32(functionIndex);
   code.u8(Op.call).u32(references.endFrameFunction());
 }
 
@@ -120,24 +167,21 @@ export function emitMovePointer(code: ByteWriter, pointer: number, bytes: number
   code.pair(Op.i32Store, 2).u32(controlRegion.saveAreaPointer);
 }
 
-/** Takes the newest frame off the save area: `pointer` becomes its start, its values go to their locals. */
+/** Takes the newest frame, of so many bytes, off the save area: `pointer` becomes its start, its values go to their locals. */
 export function emitLoadFrame(
   code: ByteWriter,
   pointer: number,
-  values: readonly FrameValue[],
+  values: readonly PlacedValue[],
+  frameBytes: number,
   references: ReferenceStore,
 ): void {
-  let frameBytes = FRAME_HEADER_BYTES;
-  for (const { type } of values) frameBytes += frameValueBytes(type);
   code.pair(Op.i32Const, 0);
   emitLoadWord(code, controlRegion.saveAreaPointer);
   code.u8(Op.i32Const).s32(frameBytes).u8(Op.i32Sub).u8(Op.localTee).u32(pointer);
   code.pair(Op.i32Store, 2).u32(controlRegion.saveAreaPointer);
-  let offset = 0;
-  for (const { local, type } of values) {
+  for (const { local, type, offset } of values) {
     emitLoadValue(code, pointer, offset, type, references);
     code.u8(Op.localSet).u32(local);
-    offset += frameValueBytes(type);
   }
 }
 

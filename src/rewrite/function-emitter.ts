@@ -4,20 +4,12 @@ import { type BodyDecoder, LOCALS_MAX } from '../wasm/function-body.ts';
 import { hasTag } from '../wasm/immediate.ts';
 import { Op, accessBytesOf, popsOf, VARIES } from '../wasm/opcode.ts';
 import type { CountedLoop } from './counted-loop.ts';
-import {
-  type FrameValue,
-  type ReferenceStore,
-  emitBeginFrame,
-  emitEndFrame,
-  emitPoll,
-  emitSaveValues,
-  emitUnwindingTest,
-  emitZeros,
-} from './frame-code.ts';
-import { ENTRY_SITE, type FunctionPlan, PositionKind, type SiteGroup } from './function-plan.ts';
+import { type ReferenceStore, emitEndFrame, emitPoll, emitUnwindingTest, emitZeros, siteCode } from './frame-code.ts';
+import { ENTRY_SITE, type FunctionPlan } from './function-plan.ts';
 import type { ExceptionNote } from './exception-notes.ts';
 import { AccessEmitter, type AccessTarget, checksAccesses } from './access-emitter.ts';
 import { LocalPool, Scratch, writeLocals } from './local-pool.ts';
+import { SaveEmitter } from './save-emitter.ts';
 import { emitStripHead } from './strip-code.ts';
 
 /** Where an emitter's code stands: what the numbers of functions are there. */
@@ -56,12 +48,13 @@ for (const op of [Op.localGet, Op.i32Const, Op.i64Const, Op.f32Const, Op.f64Cons
 /**
  * Emits instructions of a planned function with safepoints and memory access put in.
  *
- *     block … block            one per group of sites
+ *     block … block            one per place at which the saving code is entered
  *       …                      the original instructions
  *       return
- *     end  save group n − 1    ;; branched to by the sites of the group
+ *     end  save …              ;; branched to by the sites; see `save-tree.ts`
  *     …
- *     end  save group 0
+ *     end  save …
+ *     end the frame, return zeros
  *
  * An operand that lies on the stack at a site is copied to a local when it is made (`local.tee`), so that the saving
  * code, which stands outside all blocks of the original, can reach it. Labels keep their relative depths but for those
@@ -83,19 +76,18 @@ export class FunctionEmitter {
   readonly #labelRow: number[] = [];
   /** Labels open in the output. */
   protected depth = 0;
-  /** Label index of each group's block, −1 where it has none. */
-  #groupLabel = new Int32Array(0);
-  readonly #openGroups: number[] = [];
   readonly #locals = new LocalPool();
   #rawStart = 0;
   #rawEnd = 0;
   readonly #accesses: AccessEmitter;
+  readonly #saving: SaveEmitter;
 
   constructor(plan: FunctionPlan, target: CodeTarget) {
     this.plan = plan;
     this.body = plan.body;
     this.target = target;
     this.#accesses = new AccessEmitter(this.code, plan.body, target, this.#locals, this.unlikelyBranches);
+    this.#saving = new SaveEmitter(this.code, this.#locals);
   }
 
   /** The whole body of the planned function: local declarations and code. */
@@ -117,31 +109,34 @@ export class FunctionEmitter {
     this.#rawStart = this.#rawEnd = 0;
   }
 
-  /** Opens the blocks of the groups that have sites in the rows from `firstRow` on. */
+  /** Opens the blocks of the saving code that the sites in the rows from `firstRow` on need. */
   protected openGroups(firstRow: number): void {
-    const { plan, body, code } = this;
-    if (this.#groupLabel.length < plan.groups.length) this.#groupLabel = new Int32Array(plan.groups.length * 2);
-    this.#groupLabel.fill(-1, 0, plan.groups.length);
-    this.#openGroups.length = 0;
-    if (firstRow === 0 && plan.entryGroup >= 0) this.#openGroup(plan.entryGroup);
-    for (let i = firstRow; i < body.count; i++) if (plan.groupOf[i] >= 0) this.#openGroup(plan.groupOf[i]);
-    for (let k = 0; k < this.#openGroups.length; k++) code.pair(Op.block, 0x40);
-  }
-
-  #openGroup(group: number): void {
-    if (this.#groupLabel[group] >= 0) return;
-    this.#groupLabel[group] = this.depth++;
-    this.#openGroups.push(group);
+    const { plan, body } = this;
+    this.#saving.begin(plan.saveTree);
+    if (firstRow === 0 && plan.entryGroup >= 0) this.#saving.enter(plan.groups[plan.entryGroup].node);
+    for (let i = firstRow; i < body.count; i++) {
+      if (plan.groupOf[i] >= 0) this.#saving.enter(plan.groups[plan.groupOf[i]].node);
+    }
+    this.depth += this.#saving.open(this.depth);
   }
 
   protected closeGroups(): void {
-    if (this.#openGroups.length > 0) this.code.u8(Op.return);
-    for (let k = this.#openGroups.length - 1; k >= 0; k--) {
-      this.code.u8(Op.end);
-      this.depth--;
-      this.#emitSave(this.plan.groups[this.#openGroups[k]]);
+    const { code, plan, target } = this;
+    if (this.#saving.isUsed) {
+      code.u8(Op.return);
+      this.depth = this.#saving.close(this.depth, target, ({ local, height, type }) =>
+        local >= 0 ? local : this.stackLocal(height, type),
+      );
+      const site = plan.siteCount > 1 ? { local: this.#siteLocal() } : this.#onlySiteCode();
+      emitEndFrame(code, plan.saveTree.frameBytes, site, this.body.functionIndex, target);
+      emitZeros(code, this.body.type.results);
     }
-    this.code.u8(Op.end);
+    code.u8(Op.end);
+  }
+
+  #onlySiteCode(): number {
+    const { plan } = this;
+    return siteCode(plan.entryGroup >= 0 ? ENTRY_SITE : 1, plan.groups[0].kind === 'poll');
   }
 
   /** Writes the declarations of the locals from index `parameterCount` on, then the code. */
@@ -393,14 +388,18 @@ export class FunctionEmitter {
   /** The test of a site, which branches to the saving code of its group. Operands on the stack stay there. */
   protected emitSite(groupIndex: number, site: number): void {
     const { code } = this;
-    const group = this.plan.groups[groupIndex];
-    if (group.siteCount > 1) {
-      code.u8(Op.i32Const).s32(site).u8(Op.localSet).u32(this.#siteLocal());
+    const { kind, node } = this.plan.groups[groupIndex];
+    if (this.plan.siteCount > 1) {
+      code
+        .u8(Op.i32Const)
+        .s32(siteCode(site, kind === 'poll'))
+        .u8(Op.localSet)
+        .u32(this.#siteLocal());
     }
-    if (group.kind === 'call') emitUnwindingTest(code);
+    if (kind === 'call') emitUnwindingTest(code);
     else emitPoll(code, this.target.counting);
     this.unlikelyBranches.push(code.length);
-    code.u8(Op.brIf).u32(this.depth - 1 - this.#groupLabel[groupIndex]);
+    code.u8(Op.brIf).u32(this.depth - 1 - this.#saving.label(node));
   }
 
   #siteLocal(): number {
@@ -412,35 +411,6 @@ export class FunctionEmitter {
     this.keepResults(i);
     const groupIndex = this.plan.groupOf[i];
     if (groupIndex >= 0) this.emitSite(groupIndex, this.plan.siteOf[i]);
-  }
-
-  #emitSave(group: SiteGroup): void {
-    const { code, body, target } = this;
-    const pointer = this.scratchPointer();
-    const values: FrameValue[] = group.locals.map((local) => ({ local, type: this.plan.localType(local) }));
-    group.stackTypes.forEach((type, k) => values.push({ local: this.stackLocal(k + 1, type), type }));
-    const results: FrameValue[] = group.resultTypes.map((type, k) => ({
-      local: this.stackLocal(group.stackTypes.length + k + 1, type),
-      type,
-    }));
-    const site = group.siteCount > 1 ? { local: this.#siteLocal() } : group.site;
-    const functionIndex = body.functionIndex;
-    emitBeginFrame(code, pointer);
-    const offset = emitSaveValues(code, pointer, 0, values, target);
-    if (group.kind === 'polledCall') {
-      emitUnwindingTest(code);
-      code.pair(Op.if, 0x40);
-      emitEndFrame(code, pointer, offset, site, functionIndex, PositionKind.inside, target);
-      code.u8(Op.else);
-      const behind = emitSaveValues(code, pointer, offset, results, target);
-      emitEndFrame(code, pointer, behind, site, functionIndex, PositionKind.after, target);
-      code.u8(Op.end);
-    } else {
-      const kind = group.kind === 'poll' ? PositionKind.before : PositionKind.inside;
-      emitEndFrame(code, pointer, offset, site, functionIndex, kind, target);
-    }
-    emitZeros(code, body.type.results);
-    code.u8(Op.return);
   }
 
   /** Strips pay where the loop is long, and is polled or has checks for the strip's head to make. */

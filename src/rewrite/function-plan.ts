@@ -1,11 +1,11 @@
 import { BodyDecoder } from '../wasm/function-body.ts';
 import type { Module } from '../wasm/module.ts';
 import { Op } from '../wasm/opcode.ts';
-import { valueTypeBytes } from '../wasm/value-type.ts';
 import { type CallGraph, analyseCalls } from './call-graph.ts';
 import { type CountedLoop, LoopAnalysis } from './counted-loop.ts';
 import { ExceptionNotes } from './exception-notes.ts';
 import { Liveness } from './liveness.ts';
+import { ROOT, SaveTree } from './save-tree.ts';
 
 /**
  * Where a captured frame stands, in terms of the original program, by the byte offset of an instruction:
@@ -20,18 +20,13 @@ export const PositionKind = { before: 0, inside: 1, after: 2 } as const;
  */
 export const FRAME_HEADER_BYTES = 8;
 
-/** Bytes a value takes in a frame. A reference is held in a table; the frame has its index there. */
-export function frameValueBytes(type: number): number {
-  return valueTypeBytes(type) || 4;
-}
-
 /** Loops known to end within so many iterations are not polled: some microseconds at most. */
 const UNPOLLED_ITERATIONS_MAX = 1024;
 
 /** Up to so many iterations, marking each store of a stream costs no more than the head of a strip. */
 const UNSTRIPPED_ITERATIONS_MAX = 16;
 
-/** What a stack capture saves at one position: values lie in this order, upward, the header last. */
+/** What a stack capture saves at one position, the header last. */
 export interface FrameLayout {
   readonly functionIndex: number;
   /** Byte offset of the instruction; 0 for an imported function. */
@@ -41,24 +36,26 @@ export interface FrameLayout {
   /** Indices of the live locals, ascending. */
   readonly locals: readonly number[];
   readonly localTypes: readonly number[];
+  /** Where each local lies in the frame. */
+  readonly localOffsets: readonly number[];
   /** Types of the operand stack, bottom first. */
   readonly stackTypes: readonly number[];
+  readonly stackOffsets: readonly number[];
   /** Header included. */
   readonly bytes: number;
 }
 
-/** Safepoints of one function that save the same values and share the code that does it. */
+/** Safepoints of one function and kind that save the same values. */
 export interface SiteGroup {
   /** A loop head or function entry captures itself; a call saves its frame when the callee unwound, a polled call does both. */
   readonly kind: 'poll' | 'call' | 'polledCall';
   readonly locals: readonly number[];
   /** Operand stack saved in either case. */
   readonly stackTypes: readonly number[];
-  /** Results of a polled call: saved besides when the call was completed. */
+  /** Results of a polled call: saved in either case, part of the frame when the call was completed. */
   readonly resultTypes: readonly number[];
-  siteCount: number;
-  /** The group's first site. */
-  readonly site: number;
+  /** Where the group enters the tree of saving code. */
+  node: number;
 }
 
 /** Site of the poll at a function's entry; that of the first instruction that is one follows. */
@@ -77,6 +74,7 @@ export class FunctionPlan {
   readonly body: BodyDecoder;
   readonly liveness = new Liveness();
   groups: SiteGroup[] = [];
+  readonly saveTree = new SaveTree();
   /** Group per instruction row, −1 where the row is no site. */
   groupOf = new Int32Array(0);
   /** Site number per instruction row that is a site. */
@@ -107,6 +105,7 @@ export class FunctionPlan {
     body.decode(functionIndex);
     this.groups = [];
     this.#groupByKey.clear();
+    this.saveTree.clear();
     this.countedLoops.clear();
     this.entryGroup = -1;
     this.siteRows = [0];
@@ -127,6 +126,12 @@ export class FunctionPlan {
       else if (op === Op.call || op === Op.callIndirect) this.#planCall(i);
     }
     if (graph.tailRecursive[functionIndex] && body.op[0] !== Op.loop) this.#planEntry();
+    this.#planSaving();
+  }
+
+  /** Safepoints of the function, its entry included. */
+  get siteCount(): number {
+    return this.siteRows.length - (this.entryGroup >= 0 ? 0 : 1);
   }
 
   /** The type of a local of the function, or of one of ours that notes an exception. */
@@ -174,11 +179,43 @@ export class FunctionPlan {
     const group = this.groups[groupIndex];
     const localTypes = group.locals.map((local) => this.localType(local));
     const stackTypes = kind === PositionKind.after ? [...group.stackTypes, ...group.resultTypes] : group.stackTypes;
-    let bytes = FRAME_HEADER_BYTES;
-    for (const type of localTypes) bytes += frameValueBytes(type);
-    for (const type of stackTypes) bytes += frameValueBytes(type);
+    const { parents, values, offsets, frameBytes } = this.saveTree;
+    const localOffset = new Map<number, number>();
+    const stackOffsets: number[] = stackTypes.map(() => 0);
+    for (let node = group.node; node !== ROOT; node = parents[node]) {
+      const { local, height } = values[node];
+      if (local >= 0) localOffset.set(local, offsets[node]);
+      else if (height <= stackTypes.length) stackOffsets[height - 1] = offsets[node];
+    }
     const { functionIndex, start } = this.body;
-    return { functionIndex, position: start[row], kind, site, locals: group.locals, localTypes, stackTypes, bytes };
+    return {
+      functionIndex,
+      position: start[row],
+      kind,
+      site,
+      locals: group.locals,
+      localTypes,
+      localOffsets: group.locals.map((local) => localOffset.get(local)!),
+      stackTypes,
+      stackOffsets,
+      bytes: frameBytes + FRAME_HEADER_BYTES,
+    };
+  }
+
+  #planSaving(): void {
+    const { saveTree } = this;
+    const localCount = this.body.localCount + this.exceptions.localTypes.length;
+    const sets = this.groups.map(({ locals, stackTypes, resultTypes }) => {
+      const operands = stackTypes.length + resultTypes.length;
+      const set = new Int32Array(locals.length + operands);
+      for (let k = 0; k < locals.length; k++) set[k] = saveTree.local(locals[k], this.localType(locals[k]));
+      for (let k = 0; k < operands; k++) {
+        const type = k < stackTypes.length ? stackTypes[k] : resultTypes[k - stackTypes.length];
+        set[locals.length + k] = saveTree.operand(k + 1, type, localCount);
+      }
+      return set;
+    });
+    saveTree.build(sets).forEach((node, group) => (this.groups[group].node = node));
   }
 
   #planLoop(i: number): void {
@@ -221,8 +258,7 @@ export class FunctionPlan {
       locals: Array.from(body.type.params, (_, k) => k),
       stackTypes: [],
       resultTypes: [],
-      siteCount: 1,
-      site: ENTRY_SITE,
+      node: ROOT,
     });
   }
 
@@ -247,10 +283,7 @@ export class FunctionPlan {
     const notes = this.exceptions.localsAt(i);
     key += `;${stackTypes.join()};${resultTypes.join()};${notes.join()}`;
     const known = this.#groupByKey.get(key);
-    if (known !== undefined) {
-      this.groups[known].siteCount++;
-      return known;
-    }
+    if (known !== undefined) return known;
     const locals: number[] = [];
     for (let k = 0; k < words; k++) {
       let bits = liveness.sets[at + k];
@@ -262,7 +295,7 @@ export class FunctionPlan {
     }
     locals.push(...notes);
     const index = this.groups.length;
-    this.groups.push({ kind, locals, stackTypes, resultTypes, siteCount: 1, site });
+    this.groups.push({ kind, locals, stackTypes, resultTypes, node: ROOT });
     this.#groupByKey.set(key, index);
     return index;
   }

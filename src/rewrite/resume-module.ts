@@ -4,13 +4,47 @@ import { Op } from '../wasm/opcode.ts';
 import { ValueType } from '../wasm/value-type.ts';
 import { BranchHints } from './branch-hints.ts';
 import { savedReferenceTypes } from './call-graph.ts';
-import { type FrameValue, emitBeginFrame, emitLoadFrame, emitMovePointer, emitSaveValues } from './frame-code.ts';
+import {
+  type PlacedValue,
+  emitBeginFrame,
+  emitLoadFrame,
+  emitMovePointer,
+  emitSaveFrame,
+  frameBytesOf,
+  parameterValues,
+} from './frame-code.ts';
 import { type CodeTarget, FunctionEmitter } from './function-emitter.ts';
 import { FRAME_HEADER_BYTES, type FrameLayout, type FunctionPlan, PositionKind } from './function-plan.ts';
 import { TypeSection, emitBlockType, writeHeader, writeMemoryImport, writeSection } from './module-encoder.ts';
 import { ImportModule, MemoryImport } from './names.ts';
+import { type Position, positionKey } from './resume-position.ts';
 import { type RewrittenModule, referenceIndex, trampolineIndex } from './rewrite.ts';
 import { RuntimeKey, runtimeKey, saveReferenceKey } from './runtime-functions.ts';
+
+export interface ResumeModule {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Functions imported under `ImportModule` and their index as name: indices of the rewritten module. */
+  readonly functions: readonly number[];
+  /** What the guest is likely to spend its time in: loops. Other functions run once. */
+  readonly longRunning: boolean;
+}
+
+/**
+ * A loop's head that has not been captured itself, only a place in the loop, is taken for a loop that ends soon when it is
+ * larger than this: optimising such a function takes V8 seconds.
+ */
+const LED_TO_BYTES_MAX = 64 * 1024;
+
+export const ResumeTableImport = 'resume table';
+export const ResumeFunctionName = 'continuo:resume ';
+
+interface ResumeBody {
+  readonly functionIndex: number;
+  readonly slot: number;
+  readonly typeIndex: number;
+  readonly body: Uint8Array;
+  readonly unlikelyBranches: readonly number[];
+}
 
 /**
  * Resume functions, made on demand: for a position at which a frame was captured, a function `[] → results` that takes
@@ -37,41 +71,16 @@ import { RuntimeKey, runtimeKey, saveReferenceKey } from './runtime-functions.ts
  *
  * Resume functions live in side modules that import the program's memory, tables, globals and functions; they find each
  * other through one table, by slot.
+ *
+ * This makes side modules and gives out slots of the table of resume functions.
  */
-export interface Position {
-  readonly functionIndex: number;
-  /** Byte offset in the original module; 0 for an imported function. */
-  readonly position: number;
-  readonly kind: number;
-}
-
-/** A number for a position: byte offsets are unique in a module, and imported functions have none. */
-export function positionKey({ functionIndex, position, kind }: Position): number {
-  return position === 0 ? -1 - functionIndex : position * 4 + kind;
-}
-
-export interface ResumeModule {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Functions imported under `ImportModule` and their index as name: indices of the rewritten module. */
-  readonly functions: readonly number[];
-  /** Functions in the module and the positions they resume. */
-  readonly positions: readonly Position[];
-}
-
-export const ResumeTableImport = 'resume table';
-export const ResumeFunctionName = 'continuo:resume ';
-
-interface ResumeBody {
-  readonly typeIndex: number;
-  readonly body: Uint8Array;
-  readonly unlikelyBranches: readonly number[];
-}
-
-/** Makes side modules and gives out slots of the table of resume functions. */
 export class ResumeModuleBuilder {
   readonly #rewritten: RewrittenModule;
   readonly #plan: FunctionPlan;
   readonly #slots = new Map<number, number>();
+  #slotCount = 0;
+  /** Heads that have a function which is not for long running. */
+  readonly #brief = new Set<number>();
 
   constructor(rewritten: RewrittenModule, plan: FunctionPlan) {
     this.#rewritten = rewritten;
@@ -80,29 +89,46 @@ export class ResumeModuleBuilder {
 
   /** Slots given out so far: the table must be at least so long. */
   get slotCount(): number {
-    return this.#slots.size;
+    return this.#slotCount;
+  }
+
+  /** Whether a function has yet to be made for a position at which the guest was captured. */
+  isMissing(position: Position): boolean {
+    const key = positionKey(position);
+    return !this.#slots.has(key) || this.#brief.has(key);
   }
 
   slotOf(key: number): number | undefined {
     return this.#slots.get(key);
   }
 
-  /** A module with a resume function for each position that has none yet, and for the loop heads those lead to. */
-  build(positions: readonly Position[]): ResumeModule | undefined {
-    const firstSlot = this.#slots.size;
+  /**
+   * Modules with a resume function for each missing position, all of them loop heads or none, and for the loop heads those
+   * lead to. A brief function that is replaced keeps its slot: others may go on there.
+   */
+  build(positions: readonly Position[], loopHeads: boolean): ResumeModule[] {
     const wanted: Position[] = [];
+    const slots: number[] = [];
     const want = (position: Position): number => {
       const key = positionKey(position);
       let slot = this.#slots.get(key);
       if (slot === undefined) {
-        slot = this.#slots.size;
+        slot = this.#slotCount++;
         this.#slots.set(key, slot);
         wanted.push(position);
+        slots.push(slot);
       }
       return slot;
     };
-    for (const position of positions) want(position);
-    if (wanted.length === 0) return undefined;
+    for (const position of positions) {
+      const key = positionKey(position);
+      const slot = want(position);
+      if (!this.#brief.delete(key)) continue;
+      wanted.push(position);
+      slots.push(slot);
+    }
+    if (wanted.length === 0) return [];
+    const asked = wanted.length;
 
     const { module, options } = this.#rewritten;
     const types = new TypeSection(module);
@@ -131,13 +157,29 @@ export class ResumeModuleBuilder {
       table: (type) => tableCount + 1 + savedTypes.indexOf(type),
     };
     const emitter = new ResumeEmitter(this.#plan, target, types, want, tableCount);
-    const bodies: ResumeBody[] = [];
+    const long: ResumeBody[] = [];
+    const brief: ResumeBody[] = [];
     // `wanted` grows while bodies are made: their back edges ask for loop heads.
-    for (let k = 0; k < wanted.length; k++) bodies.push(this.#resumeFunction(wanted[k], emitter, types, target));
-    return { bytes: this.#encode(types, functions, bodies, wanted, firstSlot), functions, positions: wanted };
+    for (let k = 0; k < wanted.length; k++) {
+      const made = { ...this.#resumeFunction(wanted[k], emitter, types, target), slot: slots[k] };
+      const runsLong = k < asked ? loopHeads : made.body.length <= LED_TO_BYTES_MAX;
+      if (!runsLong && k >= asked) this.#brief.add(positionKey(wanted[k]));
+      (runsLong ? long : brief).push(made);
+    }
+    const modules: ResumeModule[] = [];
+    for (const bodies of [long, brief]) {
+      if (bodies.length === 0) continue;
+      modules.push({ bytes: this.#encode(types, functions, bodies), functions, longRunning: bodies === long });
+    }
+    return modules;
   }
 
-  #resumeFunction(position: Position, emitter: ResumeEmitter, types: TypeSection, target: CodeTarget): ResumeBody {
+  #resumeFunction(
+    position: Position,
+    emitter: ResumeEmitter,
+    types: TypeSection,
+    target: CodeTarget,
+  ): Omit<ResumeBody, 'slot'> {
     const { module } = this.#rewritten;
     const { params, results } = functionType(module, position.functionIndex);
     const typeIndex = types.indexOf({ params: new Uint8Array(0), results });
@@ -149,27 +191,21 @@ export class ResumeModuleBuilder {
       emitter.emitResumeFunction(out, position);
     }
     const unlikelyBranches = position.position === 0 ? [] : [...emitter.unlikelyBranches];
-    return { typeIndex, body: out.toBytes(), unlikelyBranches };
+    return { functionIndex: position.functionIndex, typeIndex, body: out.toBytes(), unlikelyBranches };
   }
 
   /** The resume function of an interrupted host call: the call with the same arguments. */
   #issueAgain(out: ByteWriter, f: number, params: Uint8Array, target: CodeTarget): void {
-    const values = Array.from(params, (type, local) => ({ local, type }));
+    const values = parameterValues(params);
     out.u32(params.length + 1);
     for (const type of params) out.u32(1).u8(type);
     out.u32(1).u8(ValueType.i32);
-    emitLoadFrame(out, params.length, values, target);
+    emitLoadFrame(out, params.length, values, frameBytesOf(params) + FRAME_HEADER_BYTES, target);
     for (const { local } of values) out.u8(Op.localGet).u32(local);
     out.u8(Op.call).u32(target.functionIndex(f)).u8(Op.end);
   }
 
-  #encode(
-    types: TypeSection,
-    functions: readonly number[],
-    bodies: readonly ResumeBody[],
-    positions: readonly Position[],
-    firstSlot: number,
-  ): Uint8Array<ArrayBuffer> {
+  #encode(types: TypeSection, functions: readonly number[], bodies: readonly ResumeBody[]): Uint8Array<ArrayBuffer> {
     // The imports first: their types may be new to the section that comes before them.
     const imports = this.#imports(types, functions);
     const out = new ByteWriter(4096);
@@ -180,9 +216,11 @@ export class ResumeModuleBuilder {
     for (const { typeIndex } of bodies) declarations.u32(typeIndex);
     writeSection(out, SectionId.function, declarations);
     const { module } = this.#rewritten;
-    const elements = new ByteWriter().u32(2);
-    elements.u32(2).u32(module.tables.length).u8(Op.i32Const).s32(firstSlot).u8(Op.end).u8(0).u32(bodies.length);
-    for (let k = 0; k < bodies.length; k++) elements.u32(functions.length + k);
+    const elements = new ByteWriter().u32(bodies.length + 1);
+    bodies.forEach(({ slot }, k) => {
+      elements.u32(2).u32(module.tables.length).u8(Op.i32Const).s32(slot).u8(Op.end).u8(0).u32(1);
+      elements.u32(functions.length + k);
+    });
     // A declarative segment allows ref.func of every imported function.
     elements.u32(3).u8(0).u32(functions.length);
     for (let k = 0; k < functions.length; k++) elements.u32(k);
@@ -193,7 +231,7 @@ export class ResumeModuleBuilder {
     const code = new ByteWriter(4096).u32(bodies.length);
     for (const { body } of bodies) code.u32(body.length).raw(body);
     writeSection(out, SectionId.code, code);
-    this.#names(out, positions, functions.length);
+    this.#names(out, bodies, functions.length);
     return out.toBytes();
   }
 
@@ -234,11 +272,9 @@ export class ResumeModuleBuilder {
   }
 
   /** Names under which a trap's stack shows which function of the original program was resumed. */
-  #names(out: ByteWriter, positions: readonly Position[], firstIndex: number): void {
-    const names = new ByteWriter().u32(positions.length);
-    positions.forEach(({ functionIndex }, k) =>
-      names.u32(firstIndex + k).name(`${ResumeFunctionName}${functionIndex}`),
-    );
+  #names(out: ByteWriter, bodies: readonly ResumeBody[], firstIndex: number): void {
+    const names = new ByteWriter().u32(bodies.length);
+    bodies.forEach(({ functionIndex }, k) => names.u32(firstIndex + k).name(`${ResumeFunctionName}${functionIndex}`));
     const section = new ByteWriter().name('name').u8(1).u32(names.length).raw(names.view());
     writeSection(out, SectionId.custom, section);
   }
@@ -269,7 +305,7 @@ class ResumeEmitter extends FunctionEmitter {
     const layout = plan.layoutAt(position.position, position.kind)!;
     this.begin();
     this.openGroups(position.kind === PositionKind.after ? row + 1 : row);
-    emitLoadFrame(code, this.scratchPointer(), this.#values(layout), this.target);
+    emitLoadFrame(code, this.scratchPointer(), this.#values(layout), layout.bytes, this.target);
     const openers = this.#openersAround(row);
     this.#openConstructs(openers, layout, row);
     let next = row;
@@ -344,9 +380,12 @@ class ResumeEmitter extends FunctionEmitter {
     code.u8(Op.unreachable).u8(Op.catchAll);
   }
 
-  #values(layout: FrameLayout): FrameValue[] {
-    const values: FrameValue[] = layout.locals.map((local, k) => ({ local, type: layout.localTypes[k] }));
-    layout.stackTypes.forEach((type, k) => values.push({ local: this.stackLocal(k + 1, type), type }));
+  #values(layout: FrameLayout): PlacedValue[] {
+    const { locals, localTypes, localOffsets, stackTypes, stackOffsets } = layout;
+    const values = locals.map((local, k) => ({ local, type: localTypes[k], offset: localOffsets[k] }));
+    stackTypes.forEach((type, k) => {
+      values.push({ local: this.stackLocal(k + 1, type), type, offset: stackOffsets[k] });
+    });
     return values;
   }
 
@@ -413,10 +452,8 @@ class ResumeEmitter extends FunctionEmitter {
     const results = body.calleeType(row).results;
     code.u8(Op.localGet).u32(this.scratchPointer()).pair(Op.i32Const, FRAME_HEADER_BYTES).u8(Op.i32Sub);
     code.pair(Op.i32Load, 2).u32(0);
-    code
-      .u8(Op.callIndirect)
-      .u32(this.#types.indexOf({ params: new Uint8Array(0), results }))
-      .u32(this.#resumeTable);
+    const typeIndex = this.#types.indexOf({ params: new Uint8Array(0), results });
+    code.u8(Op.callIndirect).u32(typeIndex).u32(this.#resumeTable);
     this.afterCall(row);
   }
 
@@ -437,7 +474,7 @@ class ResumeEmitter extends FunctionEmitter {
     // A frame without end: its resume function takes it at once, nobody else reads its header.
     const pointer = this.scratchPointer();
     emitBeginFrame(code, pointer);
-    emitSaveValues(code, pointer, 0, this.#values(layout), this.target);
+    emitSaveFrame(code, pointer, this.#values(layout), this.target);
     emitMovePointer(code, pointer, layout.bytes);
     const results = body.type.results;
     code.u8(Op.i32Const).s32(slot);

@@ -6,10 +6,19 @@ import { Op } from '../wasm/opcode.ts';
 import { type FunctionType, ValueType, isReferenceType } from '../wasm/value-type.ts';
 import { type CallGraph, analyseCalls, savedReferenceTypes } from './call-graph.ts';
 import { type DoorContext, enterKey, functionsBehindDoors, makeDoors } from './door-code.ts';
-import { emitBeginFrame, emitEndFrame, emitSaveValues, emitUnwindingTest, emitZeros } from './frame-code.ts';
+import {
+  emitBeginFrame,
+  emitEndFrame,
+  emitSaveFrame,
+  emitUnwindingTest,
+  emitZeros,
+  frameBytesOf,
+  parameterValues,
+  siteCode,
+} from './frame-code.ts';
 import { type AccessTracking, checksAccesses } from './access-emitter.ts';
 import { type CodeTarget, FunctionEmitter } from './function-emitter.ts';
-import { ENTRY_SITE, FunctionPlan, PositionKind } from './function-plan.ts';
+import { ENTRY_SITE, FunctionPlan } from './function-plan.ts';
 import { BranchHints } from './branch-hints.ts';
 import { type Additions, ModuleEncoder, TypeSection } from './module-encoder.ts';
 import {
@@ -23,7 +32,7 @@ import {
 } from './runtime-functions.ts';
 
 /** Changes whenever the same input gives other bytes: rewritten modules are kept under it. */
-export const REWRITER_VERSION = 5;
+export const REWRITER_VERSION = 6;
 
 /** V8 takes no larger function. */
 const FUNCTION_BYTES_MAX = 7_654_321;
@@ -201,10 +210,9 @@ function trampoline(module: Module, f: number, target: CodeTarget): Uint8Array {
   code.u8(Op.call).u32(f);
   emitUnwindingTest(code);
   code.pair(Op.brIf, 0).u8(Op.return).u8(Op.end);
-  const values = Array.from(params, (type, local) => ({ local, type }));
   emitBeginFrame(code, pointer);
-  const offset = emitSaveValues(code, pointer, 0, values, target);
-  emitEndFrame(code, pointer, offset, ENTRY_SITE, f, PositionKind.before, target);
+  emitSaveFrame(code, pointer, parameterValues(params), target);
+  emitEndFrame(code, frameBytesOf(params), siteCode(ENTRY_SITE, true), f, target);
   emitZeros(code, results);
   return code.u8(Op.end).toBytes();
 }

@@ -9,7 +9,7 @@ import { emitMemoryInstruction } from './frame-code.ts';
 import type { TypeSection } from './module-encoder.ts';
 import type { AccessTracking } from './access-emitter.ts';
 import { type PagedCode, emitPagedCopy, emitPagedFill, emitPagedInit, ensureCode } from './paged-memory.ts';
-import { FRAME_HEADER_BYTES } from './function-plan.ts';
+import { FRAME_HEADER_BYTES, PositionKind } from './function-plan.ts';
 
 /**
  * Functions of ours inside the rewritten module, behind the guest's own:
@@ -289,21 +289,30 @@ class RuntimeBuilder {
     this.#add(runtimeKey(Op.tableInit, segment, table), runtimeTypes.i32x3, code);
   }
 
-  /** (end of the values, site, function × 4 + kind): writes the header, moves the area's end, begins unwinding. */
+  /**
+   * (bytes of the values, site code, function): writes the header, moves the area's end, begins unwinding. A call's frame is
+   * `inside` when the callee unwound, else `after`.
+   */
   #endFrame(): void {
     const code = new ByteWriter();
-    code
-      .pair(Op.localGet, 0)
-      .u8(Op.i32Const)
-      .s32(controlRegion.saveArea + controlRegion.saveAreaBytes - FRAME_HEADER_BYTES);
+    const [site, functionIndex, end] = [1, 2, 3];
+    code.pair(Op.i32Const, 0).pair(Op.i32Load, 2).u32(controlRegion.saveAreaPointer);
+    code.pair(Op.localGet, 0).u8(Op.i32Add).pair(Op.localTee, end);
+    code.u8(Op.i32Const).s32(controlRegion.saveArea + controlRegion.saveAreaBytes - FRAME_HEADER_BYTES);
     code.u8(Op.i32GtU).pair(Op.if, 0x40).u8(Op.unreachable).u8(Op.end);
-    code.pair(Op.localGet, 0).pair(Op.localGet, 1).pair(Op.i32Store, 2).u32(0);
-    code.pair(Op.localGet, 0).pair(Op.localGet, 2).pair(Op.i32Store, 2).u32(4);
-    code.pair(Op.i32Const, 0).pair(Op.localGet, 0).pair(Op.i32Const, FRAME_HEADER_BYTES).u8(Op.i32Add);
+    code.pair(Op.localGet, end).pair(Op.localGet, site).pair(Op.i32Const, 1).u8(Op.i32ShrU);
+    code.pair(Op.i32Store, 2).u32(0);
+    code.pair(Op.localGet, end).pair(Op.localGet, functionIndex).pair(Op.i32Const, 2).u8(Op.i32Shl);
+    code.pair(Op.i32Const, PositionKind.before);
+    code.pair(Op.i32Const, PositionKind.inside).pair(Op.i32Const, PositionKind.after);
+    code.pair(Op.i32Const, 0).pair(Op.i32Load, 2).u32(controlRegion.unwindingWord).u8(Op.select);
+    code.pair(Op.localGet, site).pair(Op.i32Const, 1).u8(Op.i32And).u8(Op.select);
+    code.u8(Op.i32Or).pair(Op.i32Store, 2).u32(4);
+    code.pair(Op.i32Const, 0).pair(Op.localGet, end).pair(Op.i32Const, FRAME_HEADER_BYTES).u8(Op.i32Add);
     code.pair(Op.i32Store, 2).u32(controlRegion.saveAreaPointer);
     code.pair(Op.i32Const, 0).pair(Op.i32Const, PollState.unwinding).pair(Op.i32Store, 2).u32(controlRegion.pollWord);
     code.pair(Op.i32Const, 0).pair(Op.i32Const, 1).pair(Op.i32Store, 2).u32(controlRegion.unwindingWord);
-    this.#add(RuntimeKey.endFrame, runtimeTypes.i32x3, code);
+    this.#add(RuntimeKey.endFrame, runtimeTypes.i32x3, code, [[1, I]]);
   }
 
   /**
