@@ -34,7 +34,7 @@ describe('README.md', () => {
   it('has examples of shell that run, in their order, and do what the text around them says', () => {
     const folder = installation();
     const examples = blocks('sh checked');
-    expect(examples).toHaveLength(6);
+    expect(examples).toHaveLength(7);
     const outputs = examples.map((example) => run(folder, 'sh', ['-e', '-c', example]));
     expect(outputs[0].stdout).toMatch(/^apsp size=300 seed=1 digest=[0-9a-f]{16}\n$/);
     expect(outputs[1].stdout).toBe('');
@@ -43,9 +43,11 @@ describe('README.md', () => {
     expect(outputs[2].stdout).toMatch(/^floyd-warshall size=200 seed=1 digest=[0-9a-f]{16}\n$/);
     expect(outputs[3].stderr).toContain('sorted had ended before, with exit code 0');
     expect(outputs[4].stdout).toMatch(/^job +\S+my-job\nprogram +dist\/workloads\/apsp\.wasm /);
+    expect(outputs[5].stdout).toMatch(/^ +100 continuous .*\n +100 incremental /m);
+    expect(outputs[5].stdout).toMatch(/^Daly +every [\d.]+ s, expected overhead /m);
     const { stdout: undisturbed } = run(folder, process.execPath, ['examples/emscripten.mjs', 'solve']);
     expect(undisturbed).toMatch(/^status 0, objective \d+\.?\d*\n$/);
-    expect(outputs[5].stdout).toBe(`stopped in the middle of the call\n${undisturbed}`);
+    expect(outputs[6].stdout).toBe(`stopped in the middle of the call\n${undisturbed}`);
   });
 
   it('has examples of code that run', () => {
