@@ -71,13 +71,20 @@ it('is encoded and decoded without loss', () => {
   }
 });
 
-it('is read as version 2 wrote it, which had no exceptions', () => {
+it('is read as version 2 wrote it, which had neither exceptions nor failures', () => {
   const { state } = capturedAfter(11, counting);
   const bytes = Buffer.from(encodeMachineState(state));
   const more = encodeMachineState({ ...state, savedExceptions: [{ tagNumber: 1, values: new Uint8Array(0) }] });
   const countAt = bytes.findIndex((byte, k) => byte !== more[k]);
   expect([bytes[0], bytes[countAt], more[countAt]]).toEqual([3, 0, 1]);
-  const older = Buffer.concat([bytes.subarray(0, countAt), bytes.subarray(countAt + 1)]);
+  const failed = encodeMachineState({ ...state, phase: { ...state.phase, failures: 1 } });
+  const failuresAt = bytes.findIndex((byte, k) => byte !== failed[k]);
+  expect([bytes[failuresAt], failed[failuresAt]]).toEqual([0, 1]);
+  const older = Buffer.concat([
+    bytes.subarray(0, failuresAt),
+    bytes.subarray(failuresAt + 1, countAt),
+    bytes.subarray(countAt + 1),
+  ]);
   older[0] = 2;
   expect(decodeMachineState(new Uint8Array(older))).toEqual(state);
 });
