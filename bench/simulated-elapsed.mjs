@@ -40,7 +40,7 @@ const TABLE = [
   },
 ];
 const command = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
-const program = fileURLToPath(new URL('../dist/workloads/matmul.wasm', import.meta.url));
+const program = fileURLToPath(new URL('../dist/workloads/matmul.directed.wasm', import.meta.url));
 
 const { options } = parseArguments({ json: '' });
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-simulated-'));
@@ -56,8 +56,7 @@ function predict({ paperSize, elapsed }) {
   const size = Math.round(paperSize / Math.SQRT2);
   const trace = path.join(folder, 'trace');
   const figures = path.join(folder, 'figures');
-  // Safepoints of a row: the heads of its two inner loops and its own.
-  const every = Math.round(((ROWS * size) / paperSize) * (size * (size + 1) + size + 2));
+  const every = `${Math.round((ROWS * size) / paperSize)}steps`;
   continuo('trace', '--quiet', '-o', trace, '--every', every, program, size, 1);
   const settings = ['--memory', `${FRAMES}p`, '--replacement', 'second-chance', '--fork', '--save-zeros'];
   settings.push('--base-time', elapsed.none);
