@@ -17,8 +17,8 @@ it('a job goes from one Node.js to the other and back, again and again', { retry
   expect(version.trim()).not.toBe(process.version);
   for (const [name, ...numbers] of [
     ['sort', '1000000', '1'],
-    ['fib', '37', '1'],
-    ['matmul', '500', '1'],
+    ['fib', '39', '1'],
+    ['matmul', '1000', '1'],
   ]) {
     const words = [workload(name), ...numbers];
     const uninterrupted = await continuo(['run', ...words]);
