@@ -232,7 +232,12 @@ export class CheckpointChain {
     }
   }
 
-  #headerFault(name: string, header: Uint8Array, fields: CheckpointFileFields, sizeBytes: number): FileFault | undefined {
+  #headerFault(
+    name: string,
+    header: Uint8Array,
+    fields: CheckpointFileFields,
+    sizeBytes: number,
+  ): FileFault | undefined {
     const offset = (field: Parameters<typeof checkpointFileTable.offsetOf>[0]): number =>
       checkpointFileTable.offsetOf(field);
     if (fields.magic !== CHECKPOINT_FILE_MAGIC) return fault(0, 'the magic', CHECKPOINT_FILE_MAGIC, fields.magic);

@@ -19,7 +19,9 @@ async function inspect(job: string, flags: { readonly json?: boolean }): Promise
     const report = readJobReport(job);
     // Whoever reads only the beginning, as `head` does, has seen what it wanted.
     process.stdout.on('error', () => {});
-    process.stdout.write(flags.json ? `${JSON.stringify(report, undefined, 2)}\n` : printJobReport(report, terminalColumns()));
+    process.stdout.write(
+      flags.json ? `${JSON.stringify(report, undefined, 2)}\n` : printJobReport(report, terminalColumns()),
+    );
     return 0;
   } catch (error) {
     return reportError(error);

@@ -53,8 +53,7 @@ function describeState({ owner, checkpoint }: JobReport): string {
 }
 
 function checkpointLines(checkpoint: ReportedCheckpoint): string[] {
-  const { generation, time, trigger, pages, memoryBytes, dirtyPages, pagesWritten, stateBytes, guestMs } =
-    checkpoint;
+  const { generation, time, trigger, pages, memoryBytes, dirtyPages, pagesWritten, stateBytes, guestMs } = checkpoint;
   const { paging } = checkpoint;
   return [
     line(
@@ -99,7 +98,8 @@ function sizesText(files: readonly ReportedSize[]): string {
 function contentLines(checkpoint: ReportedCheckpoint, columns: number): string[] {
   const { memory, stack, globals, tables } = checkpoint;
   const lines = [line('pages', memoryCounts(memory)), ...memoryMapLines(memory, columns)];
-  if (stack.length > 0) lines.push(line('stack', `${stack.length} functions, the innermost first`), ...frameLines(stack));
+  if (stack.length > 0)
+    lines.push(line('stack', `${stack.length} functions, the innermost first`), ...frameLines(stack));
   if (globals.length > 0) lines.push(line('globals', String(globals.length)), ...listed(globalLines(globals)));
   if (tables.length > 0) {
     lines.push(line('tables', String(tables.length)));

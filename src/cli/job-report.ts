@@ -145,7 +145,8 @@ function reportOf(device: Device, store: CheckpointStore, policy: PolicyName): J
 function newestOf(device: Device, latest: Checkpoint, module: Module): ReportedCheckpoint {
   const view = openView(device.path);
   try {
-    if (view.checkpoint.generation !== latest.generation) throw new CorruptionError('the job was checkpointed meanwhile');
+    if (view.checkpoint.generation !== latest.generation)
+      throw new CorruptionError('the job was checkpointed meanwhile');
     return checkpointOf(view, module);
   } finally {
     view.close();

@@ -54,7 +54,13 @@ class PagesInFiles implements PageContents {
         this.#generations.push(fields.generation);
         if (fields.guestPageCount > pageCount) {
           const expected = `at most ${pageCount}`;
-          throw damagedFile(`${device.path}/${name}`, 0, 'the number of pages', expected, String(fields.guestPageCount));
+          throw damagedFile(
+            `${device.path}/${name}`,
+            0,
+            'the number of pages',
+            expected,
+            String(fields.guestPageCount),
+          );
         }
         for (let from = 0; from < list.length; from += FILE_ENTRY_WORDS) {
           const to = list[from] * PLACE_WORDS;

@@ -62,7 +62,8 @@ export function unlessOvertaken<T>(device: Device, look: () => T): T {
   }
 }
 
-function overtaken(path: string, cause: ContinuoError): UsageError {
+/** The error of whoever cannot look again. */
+export function overtaken(path: string, cause?: ContinuoError): UsageError {
   return new UsageError(
     'job-busy',
     `the job in ${path} takes checkpoints faster than they can be read; stop it, or look at it between two that are further apart`,

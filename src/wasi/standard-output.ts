@@ -25,7 +25,7 @@ import type { StandardStream } from './standard-stream.ts';
 const RETRY_MS_MIN = 0.05;
 const RETRY_MS_MAX = 2;
 const STREAM_NAMES = ['standard output', 'standard error'] as const;
-const COUNT_FILE = 'output-released';
+export const COUNT_FILE = 'output-released';
 const COUNT_BYTES = 20;
 
 export interface OutputStreamState {
@@ -305,12 +305,19 @@ function countsFor(port: OutputPort): boolean {
 
 /** The counts of an earlier run; undefined where there are none that hold together. */
 function readCounts(device: Device): number[] | undefined {
-  if (!device.list().includes(COUNT_FILE)) return undefined;
+  const counts = surveyCounts(device);
+  return typeof counts === 'string' ? undefined : counts;
+}
+
+/** The counts in the job directory: `absent` where none were written, `damaged` where they do not hold together. */
+export function surveyCounts(device: Device): number[] | 'absent' | 'damaged' {
+  if (!device.list().includes(COUNT_FILE)) return 'absent';
   const file = device.openFile(COUNT_FILE, 'read');
   try {
     const bytes = Buffer.alloc(COUNT_BYTES);
-    if (file.readInto(bytes, 0) < COUNT_BYTES) return undefined;
-    if (bytes.readUInt32LE(16) !== crc32(bytes.subarray(0, 16))) return undefined;
+    const readBytes = file.readInto(bytes, 0);
+    if (readBytes === 0) return 'absent';
+    if (readBytes < COUNT_BYTES || bytes.readUInt32LE(16) !== crc32(bytes.subarray(0, 16))) return 'damaged';
     return [0, 8].map((at) => bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * 2 ** 32);
   } finally {
     file.close();

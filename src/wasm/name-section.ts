@@ -42,7 +42,10 @@ export function readNameSection(module: Module): NameSection {
       while (!reader.atEnd) {
         const id = reader.u8();
         const lengthBytes = reader.u32();
-        readPart(id, new ByteReader(module.bytes, reader.position, Math.min(reader.end, reader.position + lengthBytes)));
+        readPart(
+          id,
+          new ByteReader(module.bytes, reader.position, Math.min(reader.end, reader.position + lengthBytes)),
+        );
         reader.skip(lengthBytes);
       }
     } catch (error) {
