@@ -50,7 +50,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('of a job killed at a
     expect(contentsOf(job)).toEqual(before);
     const { generation, stack, globals, tables, memory } = report.checkpoint!;
     // The first checkpoint is taken before the program starts; each one behind it after so many safepoints, the heads of turns.
-    const steps = EVERY * (generation - 1) - 1;
+    const steps = EVERY * (generation - 1);
     const sum = String(sumAfter(steps));
     expect(stack).toEqual([
       {
@@ -111,7 +111,8 @@ describe.each(['continuous', 'incremental', 'sequential'])('of a job killed at a
     ]) {
       expect(stdout).toMatch(line);
     }
-    for (const text of stdout.split('\n').filter((line) => line.startsWith('    '))) expect(text.length).toBeLessThanOrEqual(80);
+    for (const text of stdout.split('\n').filter((line) => line.startsWith('    ')))
+      expect(text.length).toBeLessThanOrEqual(80);
   });
 
   it('memory shows the bytes that the globals say are there', async () => {
@@ -137,7 +138,9 @@ describe.each(['continuous', 'incremental', 'sequential'])('of a job killed at a
     );
     expect((await memoryOf(job, '--page', '8')).equals(expected.subarray(0x8000, 0x9000))).toBe(true);
     // Across pages, and no whole row at the end.
-    expect((await memoryOf(job, '--address', '4090', '--length', '13')).equals(expected.subarray(4090, 4103))).toBe(true);
+    expect((await memoryOf(job, '--address', '4090', '--length', '13')).equals(expected.subarray(4090, 4103))).toBe(
+      true,
+    );
   });
 
   it('diff finds what has changed until a later checkpoint, and nothing else', async () => {
@@ -153,8 +156,20 @@ describe.each(['continuous', 'incremental', 'sequential'])('of a job killed at a
     await running.waitFor(`checkpoint ${generation + 2} `);
     running.kill('SIGTERM');
     await running.ended;
-    const [a, b] = [await memoryOf(earlier, '--address', '0', '--length', '65536'), await memoryOf(job, '--address', '0', '--length', '65536')];
-    const { exitCode, stdout, stderr } = await continuo(['diff', '--json', '--pages', '99', '--ranges', '9999', earlier, job]);
+    const [a, b] = [
+      await memoryOf(earlier, '--address', '0', '--length', '65536'),
+      await memoryOf(job, '--address', '0', '--length', '65536'),
+    ];
+    const { exitCode, stdout, stderr } = await continuo([
+      'diff',
+      '--json',
+      '--pages',
+      '99',
+      '--ranges',
+      '9999',
+      earlier,
+      job,
+    ]);
     expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: '' });
     const diff = JSON.parse(stdout) as CheckpointDiff;
     expect(diff).toMatchObject({ equal: false, identity: [], differingPages: 4, openFiles: [], tables: [] });
@@ -174,13 +189,19 @@ describe.each(['continuous', 'incremental', 'sequential'])('of a job killed at a
       expect(covered).toBe(count);
     }
     expect(diff.globals.map(({ a: global }) => global!.name)).toEqual(['steps', 'scale']);
-    expect(diff.frames).toMatchObject([{ depth: 1, samePlace: true, values: [{ what: 'local', a: { name: 'sum' }, b: { name: 'sum' } }] }]);
+    expect(diff.frames).toMatchObject([
+      { depth: 1, samePlace: true, values: [{ what: 'local', a: { name: 'sum' }, b: { name: 'sum' } }] },
+    ]);
 
     const text = await continuo(['diff', '--pages', '1', '--ranges', '1', earlier, job]);
     expect(text.exitCode).toBe(1);
-    expect(text.stdout).toMatch(/^4 pages differ\n {4}page 0 at 0x00000000: \d+ bytes in \d+ ranges?\n {8}0x0000000\d {2}A ([0-9a-f]{2} )*/m);
+    expect(text.stdout).toMatch(
+      /^4 pages differ\n {4}page 0 at 0x00000000: \d+ bytes in \d+ ranges?\n {8}0x0000000\d {2}A ([0-9a-f]{2} )*/m,
+    );
     expect(text.stdout).toMatch(/^ {4}… 3 more pages; --pages shows more …$/m);
-    expect(text.stdout).toMatch(/^1 frame differs\n {4}1 {2}work at byte 0x[0-9a-f]+\n {8}\$sum {2}i64 = \d+ \(0x[0-9a-f]+\) → i64 = /m);
+    expect(text.stdout).toMatch(
+      /^1 frame differs\n {4}1 {2}work at byte 0x[0-9a-f]+\n {8}\$sum {2}i64 = \d+ \(0x[0-9a-f]+\) → i64 = /m,
+    );
   });
 });
 
@@ -199,23 +220,43 @@ it('memory of a job that has ended is that of a plain run', async () => {
 
 describe('refused with a reason', () => {
   it.each([
-    { args: ['memory', '--address', '0xfff0', '--length', '17'], message: /^continuo: 17 bytes from 0xfff0 on are not all in the program's memory: it ends at 0x10000 \(65536 bytes, 16 pages\)\n$/ },
-    { args: ['memory', '--page', '16'], message: /1 byte from 0x10000 on is not in the program's memory: it ends at 0x10000/ },
+    {
+      args: ['memory', '--address', '0xfff0', '--length', '17'],
+      message:
+        /^continuo: 17 bytes from 0xfff0 on are not all in the program's memory: it ends at 0x10000 \(65536 bytes, 16 pages\)\n$/,
+    },
+    {
+      args: ['memory', '--page', '16'],
+      message: /1 byte from 0x10000 on is not in the program's memory: it ends at 0x10000/,
+    },
     { args: ['memory'], message: /name the bytes by --address and --length, or a page by --page/ },
     { args: ['memory', '--page', '1', '--address', '1'], message: /name the bytes by --address and --length/ },
     { args: ['memory', '--address', 'x'], message: /Write a whole number such as 4096 or 0x1000/ },
-    { args: ['memory', '--page', '1', '-o', 'job/bytes'], message: /job\/bytes lies in the job directory; name a file elsewhere/ },
+    {
+      args: ['memory', '--page', '1', '-o', 'job/bytes'],
+      message: /job\/bytes lies in the job directory; name a file elsewhere/,
+    },
     { args: ['memory', '--page', '1', '-o', 'no/where'], message: /cannot write no\/where: /, code: 74 },
     { args: ['diff', '--pages', 'many', 'job'], message: /Write a whole number/ },
     { args: ['diff', 'nowhere'], message: /there is no job directory .+nowhere/ },
   ])('$args', async ({ args, message, code = 2 }) => {
     const folder = scratch();
-    const running = new RunningCommand(['run', '--job', join(folder, 'job'), '--verbose', program(folder, 'loops', LOOPS)]);
+    const running = new RunningCommand([
+      'run',
+      '--job',
+      join(folder, 'job'),
+      '--verbose',
+      program(folder, 'loops', LOOPS),
+    ]);
     await running.waitFor('checkpoint 1 ');
     running.kill('SIGTERM');
     await running.ended;
     const [name, ...rest] = args;
     const { exitCode, stdout, stderr } = await continuo([name, ...rest, 'job'], { cwd: folder });
-    expect({ exitCode, stdout, stderr }).toEqual({ exitCode: code, stdout: '', stderr: expect.stringMatching(message) });
+    expect({ exitCode, stdout, stderr }).toEqual({
+      exitCode: code,
+      stdout: '',
+      stderr: expect.stringMatching(message),
+    });
   });
 });

@@ -1,5 +1,5 @@
 /** `gc` removes what no checkpoint needs, and nothing else, whatever was interrupted before it or interrupts it. */
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkpointFileName, isCheckpointFile } from '../../src/checkpoint/job-directory.ts';
@@ -65,35 +65,47 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
     expect(text.stdout).toBe(`${job} holds nothing that could go\n`);
   });
 
-  it('keeps a job whole that was killed in the middle of its saves, again and again', { timeout: 180_000 }, async () => {
-    const folder = scratch();
-    const job = join(folder, 'job');
-    const output = join(folder, 'output');
-    const path = program(folder, 'counts', counts(200, 1_000_000));
-    const args = ['run', '--job', job, '--policy', policy, '--interval', '1ms', '--stdout', output, path];
-    const random = new Random(policy.length);
-    let freedBytes = 0;
-    let ended: number | null = null;
-    for (let kills = 0; ended === null; kills++) {
-      const running = new RunningCommand(args);
-      if (kills < 8) {
-        await sleep(300 + random.below(400));
-        running.kill('SIGKILL');
+  it(
+    'keeps a job whole that was killed in the middle of its saves, again and again',
+    { timeout: 180_000 },
+    async () => {
+      const folder = scratch();
+      const job = join(folder, 'job');
+      const output = join(folder, 'output');
+      const path = program(folder, 'counts', counts(200, 10_000_000));
+      const args = ['run', '--job', job, '--policy', policy, '--interval', '1ms', '--stdout', output, path];
+      const random = new Random(policy.length);
+      let freedBytes = 0;
+      let ended: number | null = null;
+      let kills = -1;
+    for (; ended === null; kills++) {
+        const running = new RunningCommand(args);
+        if (kills < 7) {
+          await sleep(300 + random.below(400));
+          running.kill('SIGKILL');
+        }
+        ended = (await running.ended).exitCode;
+        if (!existsSync(join(job, 'job'))) continue;
+        freedBytes += (await cleaned(job)).freedBytes;
+        expect(await continuo(['verify', job])).toMatchObject({ exitCode: 0, stderr: '' });
       }
-      ended = (await running.ended).exitCode;
-      if (!existsSync(join(job, 'job'))) continue;
-      freedBytes += (await cleaned(job)).freedBytes;
-      expect(await continuo(['verify', job])).toMatchObject({ exitCode: 0, stderr: '' });
-    }
-    expect(ended).toBe(7);
-    expect((await continuo(['run', '--quiet', ...args.slice(1)])).exitCode).toBe(7);
-    expect(await continuo(['run', '--stdout', '/dev/stdout', path])).toMatchObject({ stdout: counted(200) });
-    expect(freedBytes).toBeGreaterThan(policy === 'continuous' ? 0 : -1);
-  });
+      expect(ended).toBe(7);
+      expect((await continuo(['run', '--quiet', ...args.slice(1)])).exitCode).toBe(7);
+      expect(readFileSync(output, 'utf8')).toBe(counted(200));
+    expect(kills).toBeGreaterThan(2);
+      expect(freedBytes).toBeGreaterThan(policy === 'continuous' ? 0 : -1);
+    },
+  );
 
   it('leaves the newest checkpoint to every power failure while it works', { timeout: 120_000 }, async () => {
     const job = await stoppedJob(scratch(), policy);
-    const files = filesOf(job);
+    const earlier = filesOf(job);
+    const running = new RunningCommand(['resume', '--interval', 'none', '--verbose', job]);
+    await running.waitFor('goes on from');
+    running.kill('SIGTERM');
+    await running.ended;
+    // The files of the checkpoint before are there as well: they go when the newest one is durable.
+    const files = new Map([...[...earlier].filter(([name]) => isCheckpointFile(name)), ...filesOf(job)]);
     files.set('undo-3', Uint8Array.of(1, 2, 3));
     files.set('job.new', Uint8Array.of(4));
     // The save of the newest checkpoint has been written and not yet synced: its process was killed just then.
@@ -152,7 +164,10 @@ describe('of a directory', () => {
     for (const name of ['program.wasm', 'paging', 'job.new']) writeFileSync(join(job, name), name);
     expect((await cleaned(job, '--dry-run')).removals).toHaveLength(3);
     expect(readdirSync(job)).toHaveLength(3);
-    expect(await continuo(['gc', job])).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^freed 25 bytes of /) });
+    expect(await continuo(['gc', job])).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringMatching(/^freed 25 bytes of /),
+    });
     expect(readdirSync(job)).toEqual([]);
     expect(await continuo(['gc', job])).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('holds no job') });
   });
@@ -160,7 +175,10 @@ describe('of a directory', () => {
   it('that is no job, or a damaged one, touches nothing', async () => {
     const folder = scratch();
     writeFileSync(join(folder, 'letter'), 'dear reader');
-    expect(await continuo(['gc', folder])).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("not a job's") });
+    expect(await continuo(['gc', folder])).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining("not a job's"),
+    });
     expect(readdirSync(folder)).toEqual(['letter']);
     const job = await stoppedJob(scratch(), 'continuous');
     writeFileSync(join(job, 'paging'), 'nothing of a job');
@@ -176,7 +194,10 @@ describe('of a directory', () => {
     const running = new RunningCommand(['run', '--job', job, '--verbose', program(folder, 'loops', LOOPS)]);
     await running.waitFor('checkpoint 1 ');
     const { exitCode, stderr } = await continuo(['gc', job]);
-    expect({ exitCode, stderr }).toEqual({ exitCode: 2, stderr: expect.stringContaining(`in use by process ${running.pid}`) });
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 2,
+      stderr: expect.stringContaining(`in use by process ${running.pid}`),
+    });
     running.kill('SIGKILL');
     await running.ended;
   });

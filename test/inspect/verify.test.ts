@@ -17,9 +17,18 @@ import { NAMED, OVERWRITES } from './programs.ts';
 
 interface Report {
   readonly verdict: string;
-  readonly damage?: { readonly path: string; readonly byteOffset: number; readonly expected: string; readonly found: string };
+  readonly damage?: {
+    readonly path: string;
+    readonly byteOffset: number;
+    readonly expected: string;
+    readonly found: string;
+  };
   readonly unfinished: readonly { readonly path: string; readonly byteOffset: number }[];
-  readonly checked: { readonly undoRecords: number; readonly heldOutputBytes: number; readonly checkpointFiles: number };
+  readonly checked: {
+    readonly undoRecords: number;
+    readonly heldOutputBytes: number;
+    readonly checkpointFiles: number;
+  };
 }
 
 async function verified(job: string): Promise<{ exitCode: number | null; report: Report }> {
@@ -82,7 +91,8 @@ function takenFrom(device: MemoryDevice): string {
 
 /** Journals and output of passed generations, which no restart looks at. */
 function isPassed(device: MemoryDevice, name: string, wasi: ReturnType<typeof decodeHostState>['wasi']): boolean {
-  if (name.startsWith('output-held')) return !wasi.output.held.some(({ generation }) => name.endsWith(String(generation % 4)));
+  if (name.startsWith('output-held'))
+    return !wasi.output.held.some(({ generation }) => name.endsWith(String(generation % 4)));
   if (!name.startsWith('undo-')) return false;
   return Buffer.from(device.files.get(name)!).readBigUInt64LE(8) < BigInt(wasi.generation);
 }
@@ -114,7 +124,8 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
         if (found === 'sound') {
           unused += 1;
           const place = `byte ${at} of ${name}`;
-          if (!passed && name.startsWith('u')) throw new Error(`${place} of a journal may be wrong, and nobody sees it`);
+          if (!passed && name.startsWith('u'))
+            throw new Error(`${place} of a journal may be wrong, and nobody sees it`);
           expect(takenFrom(device) === taken, place).toBe(true);
         }
         bytes[at] = before;
@@ -138,7 +149,8 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
         const found = verdictOf(device);
         // A journal that ends behind a record was not written on; no restart could tell.
         const mayBeSound = passed || name.startsWith('undo-') || name === 'output-released';
-        if (found === 'sound' && !mayBeSound) expect(takenFrom(device) === taken, `${name} cut at ${length}`).toBe(true);
+        if (found === 'sound' && !mayBeSound)
+          expect(takenFrom(device) === taken, `${name} cut at ${length}`).toBe(true);
       }
       device.files.set(name, original);
     }
@@ -175,14 +187,26 @@ describe('the command', () => {
     const folder = scratch();
     const job = join(folder, 'job');
     const path = program(folder, 'named', NAMED);
-    const running = new RunningCommand(['run', '--job', job, '--interval', 'none', '--every', '5000', '--verbose', path]);
+    const running = new RunningCommand([
+      'run',
+      '--job',
+      job,
+      '--interval',
+      'none',
+      '--every',
+      '5000',
+      '--verbose',
+      path,
+    ]);
     await running.waitFor('checkpoint 3 ');
     running.kill('SIGTERM');
     expect((await running.ended).exitCode).toBe(85);
     const before = contentsOf(job);
     const sound = await continuo(['verify', job]);
     expect({ exitCode: sound.exitCode, stderr: sound.stderr }).toEqual({ exitCode: 0, stderr: '' });
-    expect(sound.stdout).toMatch(/ is sound at checkpoint \d+: 5 pages with contents of 16, \d+ bytes of machine state with 2 frames\n$/);
+    expect(sound.stdout).toMatch(
+      / is sound at checkpoint \d+: 5 pages with contents of 16, \d+ bytes of machine state with 2 frames\n$/,
+    );
     expect(contentsOf(job)).toEqual(before);
 
     const file = join(job, 'paging');
@@ -194,7 +218,9 @@ describe('the command', () => {
     const { exitCode, stdout, stderr } = await continuo(['verify', job]);
     expect({ exitCode, stdout }).toEqual({ exitCode: 65, stdout: '' });
     expect(stderr).toBe(stderr.split('\n')[0] + '\n');
-    expect(stderr).toMatch(new RegExp(`paging is damaged at byte ${slotAt}: checksum of page 8 should be [0-9a-f]{16} and is`));
+    expect(stderr).toMatch(
+      new RegExp(`paging is damaged at byte ${slotAt}: checksum of page 8 should be [0-9a-f]{16} and is`),
+    );
     const { report } = await verified(job);
     expect(report).toMatchObject({ verdict: 'damaged', damage: { path: file, byteOffset: slotAt } });
 
@@ -209,7 +235,15 @@ describe('the command', () => {
   it('says that a newest checkpoint is not whole, and ends with 1', async () => {
     const folder = scratch();
     const job = join(folder, 'job');
-    const running = new RunningCommand(['run', '--job', job, '--interval', '20ms', '--verbose', program(folder, 'named', NAMED)]);
+    const running = new RunningCommand([
+      'run',
+      '--job',
+      job,
+      '--interval',
+      '20ms',
+      '--verbose',
+      program(folder, 'named', NAMED),
+    ]);
     await running.waitFor('checkpoint 4 ');
     running.kill('SIGTERM');
     await running.ended;
@@ -222,24 +256,41 @@ describe('the command', () => {
     writeFileSync(file, bytes);
     const { exitCode, stderr, stdout } = await continuo(['verify', job]);
     expect(exitCode).toBe(1);
-    expect(stderr).toMatch(new RegExp(`^continuo: .+paging, byte ${newest}: its record is torn: .+ It does not count: .+\n$`));
+    expect(stderr).toMatch(
+      new RegExp(`^continuo: .+paging, byte ${newest}: its record is torn: .+ It does not count: .+\n$`),
+    );
     expect(stdout).toMatch(/ is sound at checkpoint \d+: /);
     expect((await verified(job)).report).toMatchObject({ verdict: 'unfinished', unfinished: [{ byteOffset: newest }] });
   });
 
-  it.each(['continuous', 'incremental', 'sequential'])('works beside a job that commits all the time, %s', async (policy) => {
-    const folder = scratch();
-    const job = join(folder, 'job');
-    const path = program(folder, 'writes', WRITES);
-    const running = new RunningCommand(['run', '--job', job, '--policy', policy, '--interval', '5ms', '--verbose', path]);
-    onTestFinished(() => running.kill('SIGKILL'));
-    await running.waitFor('checkpoint 2 ');
-    for (let look = 0; look < 4; look++) {
-      const { exitCode, stderr } = await continuo(['verify', job]);
-      // A job that commits faster than it is read is said to do so, never to be damaged.
-      expect({ exitCode, stderr }).toEqual(
-        exitCode === 2 ? { exitCode, stderr: expect.stringContaining('takes checkpoints faster') } : { exitCode: 0, stderr: '' },
-      );
-    }
-  });
+  it.each(['continuous', 'incremental', 'sequential'])(
+    'works beside a job that commits all the time, %s',
+    async (policy) => {
+      const folder = scratch();
+      const job = join(folder, 'job');
+      const path = program(folder, 'writes', WRITES);
+      const running = new RunningCommand([
+        'run',
+        '--job',
+        job,
+        '--policy',
+        policy,
+        '--interval',
+        '5ms',
+        '--verbose',
+        path,
+      ]);
+      onTestFinished(() => running.kill('SIGKILL'));
+      await running.waitFor('checkpoint 2 ');
+      for (let look = 0; look < 4; look++) {
+        const { exitCode, stderr } = await continuo(['verify', job]);
+        // A job that commits faster than it is read is said to do so, never to be damaged.
+        expect({ exitCode, stderr }).toEqual(
+          exitCode === 2
+            ? { exitCode, stderr: expect.stringContaining('takes checkpoints faster') }
+            : { exitCode: 0, stderr: '' },
+        );
+      }
+    },
+  );
 });
