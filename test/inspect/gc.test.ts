@@ -78,7 +78,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
       let freedBytes = 0;
       let ended: number | null = null;
       let kills = -1;
-    for (; ended === null; kills++) {
+      for (; ended === null; kills++) {
         const running = new RunningCommand(args);
         if (kills < 7) {
           await sleep(300 + random.below(400));
@@ -92,7 +92,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
       expect(ended).toBe(7);
       expect((await continuo(['run', '--quiet', ...args.slice(1)])).exitCode).toBe(7);
       expect(readFileSync(output, 'utf8')).toBe(counted(200));
-    expect(kills).toBeGreaterThan(2);
+      expect(kills).toBeGreaterThan(2);
       expect(freedBytes).toBeGreaterThan(policy === 'continuous' ? 0 : -1);
     },
   );
