@@ -65,6 +65,8 @@ export interface JobReport {
   readonly stdout: JsonValue;
   readonly stderr: JsonValue;
   readonly outputMode: JsonValue;
+  /** Whether NaNs that the program can see have the same bits on every processor. */
+  readonly canonicalNan: boolean;
   /** The live process that has the job. */
   readonly owner: LockOwner | undefined;
   /** Why a checkpoint that was begun does not count; undefined when there is none such. */
@@ -128,6 +130,7 @@ function reportOf(job: string, store: CheckpointStore, policy: PolicyName): JobR
     stdout: part('stdout'),
     stderr: part('stderr'),
     outputMode: part('outputMode'),
+    canonicalNan: part('canonicalNan') === true,
     owner: lockOwner(job),
     rejectedCheckpoint: store.rejectedCheckpoint,
     policy,

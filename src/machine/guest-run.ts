@@ -177,9 +177,9 @@ export class GuestRun {
     const job = openGuestJob(this.#data, jobDirectory, {
       notice: (text) => this.#post({ kind: 'notice', text }),
       // A program that cannot run must not leave a job behind.
-      check: (bytes, policy) => {
+      check: (bytes, policy, wanted) => {
         this.#policy = policy;
-        this.#program = this.#prepareProgram(bytes);
+        this.#program = this.#prepareProgram(bytes, wanted);
         checkImports(this.#program.rewritten.module);
       },
     });
@@ -188,8 +188,9 @@ export class GuestRun {
     return job;
   }
 
-  #prepareProgram(bytes: Uint8Array): Program {
-    return prepareProgram(bytes, { tracking: this.#tracking, counting: this.#data.everySafepoints !== undefined });
+  #prepareProgram(bytes: Uint8Array, { canonicalNan }: JobDescription): Program {
+    const counting = this.#data.everySafepoints !== undefined;
+    return prepareProgram(bytes, { tracking: this.#tracking, counting, canonicalNan });
   }
 
   get #tracking(): AccessTracking {
@@ -205,7 +206,7 @@ export class GuestRun {
   }
 
   #prepare(description: JobDescription, programBytes: Uint8Array, restored: MachineState | undefined): void {
-    this.#program ??= this.#prepareProgram(programBytes);
+    this.#program ??= this.#prepareProgram(programBytes, description);
     const { rewritten, compiled } = this.#program;
     const latest = this.#store?.latest;
     const memory = GuestInstance.createMemory(

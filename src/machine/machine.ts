@@ -48,6 +48,11 @@ export interface MachineOptions {
   readonly stderr?: OutputTarget;
   /** When output leaves; default `auto`. */
   readonly outputMode?: OutputMode;
+  /**
+   * Makes NaNs that the program can see the same on every processor: arithmetic gives the canonical NaN where it gives any.
+   * Part of what the job is. Relaxed SIMD is refused then. Default false.
+   */
+  readonly canonicalNan?: boolean;
   /** Job directory: made when missing, gone on with when it holds this very run. Without one nothing is kept. */
   readonly job?: string;
   /** Gives up a job that the directory holds and starts anew. */
@@ -384,6 +389,7 @@ function describe(options: MachineOptions): JobDescription {
     stdout: describeOutput(options.stdout),
     stderr: describeOutput(options.stderr),
     outputMode: options.outputMode ?? 'auto',
+    canonicalNan: options.canonicalNan ?? false,
   };
 }
 
