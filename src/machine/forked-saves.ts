@@ -47,15 +47,18 @@ export class ForkedSaves {
     return this.#guard.copyMs;
   }
 
-  /** Takes a checkpoint of the stopped guest; `startMs` is when it stopped (`performance.now`). */
-  begin(request: CheckpointRequest, startMs: number): void {
+  /**
+   * Takes a checkpoint of the stopped guest; `startMs` is when it stopped (`performance.now`). With `announced` the guest is
+   * interrupted when it is durable; without, nobody waits for that, and it is noticed when the guest stops next.
+   */
+  begin(request: CheckpointRequest, startMs: number, announced: boolean): void {
     this.finish();
     const started = this.#store.begin(request, this.#guard.copies);
     this.#guard.start(started.source.pending, started.work.kind === 'slots');
     this.#pager.guardSave(this.#guard);
     this.#started = started;
     this.#copyFaultsBefore = this.#guard.copyFaults;
-    this.#writer.give(started);
+    this.#writer.give(started, announced);
     this.#pauseMs = performance.now() - startMs;
   }
 

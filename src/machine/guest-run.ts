@@ -404,7 +404,10 @@ export class GuestRun {
     forks.finish();
     const state = this.#captureMachine(UNFINISHED);
     this.#wasi.beforeCommit();
-    forks.begin({ state, trigger, exclusions: this.#directed?.exclusions }, startMs);
+    // Counted checkpoints find the one before done, or wait for it: only held output then needs to know sooner.
+    const { everySafepoints, everySteps } = this.#data;
+    const announced = (everySafepoints ?? everySteps) === undefined || this.#wasi.holdsOutput;
+    forks.begin({ state, trigger, exclusions: this.#directed?.exclusions }, startMs, announced);
     return undefined;
   }
 

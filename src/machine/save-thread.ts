@@ -32,6 +32,7 @@ function main({ memory, control, words: wordsBuffer, port }: SaveThreadData): vo
     port.postMessage(reply);
     Atomics.store(words, SaveWord.done, done + 1);
     Atomics.notify(words, SaveWord.done);
+    if (!order.announced) continue;
     controlWords.request(Request.saved);
     Atomics.compareExchange(poll, controlRegion.pollWord >> 2, PollState.running, PollState.requested);
   }

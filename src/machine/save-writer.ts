@@ -18,6 +18,8 @@ export interface SaveOrder {
   readonly work: SlotSave | FileSave;
   /** For slots: the file they are in. For a file: the directory it is made in. */
   readonly target: OpenFile | string;
+  /** Whether the guest is to be interrupted when it is done. */
+  readonly announced: boolean;
 }
 
 export interface SaveThreadData {
@@ -57,8 +59,9 @@ export class SaveWriter {
     port1.unref();
   }
 
-  give({ source, work, target }: StartedSave): void {
+  give({ source, work, target }: StartedSave, announced: boolean): void {
     const order: SaveOrder = {
+      announced,
       pending: source.pending.buffers,
       paging: source.paging === undefined ? undefined : opened(source.paging),
       work,
