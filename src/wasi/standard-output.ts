@@ -29,7 +29,7 @@ import type { StandardStream } from './standard-stream.ts';
 const RETRY_MS_MIN = 0.05;
 const RETRY_MS_MAX = 2;
 const STREAM_NAMES = ['standard output', 'standard error'] as const;
-const COUNT_FILE = 'output-released';
+export const COUNT_FILE = 'output-released';
 /** Released bytes u64 of both streams, leaving bytes u32 of both, CRC-32 of these: little-endian. */
 const COUNT_BYTES = 28;
 
@@ -339,12 +339,21 @@ interface OutputCounts {
 
 /** The counts of an earlier run; undefined where there are none that hold together. */
 function readCounts(device: Device): OutputCounts[] | undefined {
-  if (!device.list().includes(COUNT_FILE)) return undefined;
+  const counts = surveyCounts(device);
+  return typeof counts === 'string' ? undefined : counts;
+}
+
+/** The counts in the job directory: `absent` where none were written, `damaged` where they do not hold together. */
+export function surveyCounts(device: Device): OutputCounts[] | 'absent' | 'damaged' {
+  if (!device.list().includes(COUNT_FILE)) return 'absent';
   const file = device.openFile(COUNT_FILE, 'read');
   try {
     const bytes = Buffer.alloc(COUNT_BYTES);
-    if (file.readInto(bytes, 0) < COUNT_BYTES) return undefined;
-    if (bytes.readUInt32LE(COUNT_BYTES - 4) !== crc32(bytes.subarray(0, COUNT_BYTES - 4))) return undefined;
+    const readBytes = file.readInto(bytes, 0);
+    if (readBytes === 0) return 'absent';
+    if (readBytes < COUNT_BYTES || bytes.readUInt32LE(COUNT_BYTES - 4) !== crc32(bytes.subarray(0, COUNT_BYTES - 4))) {
+      return 'damaged';
+    }
     return [0, 1].map((index) => ({
       releasedBytes: bytes.readUInt32LE(8 * index) + bytes.readUInt32LE(8 * index + 4) * 2 ** 32,
       leavingBytes: bytes.readUInt32LE(16 + 4 * index),
