@@ -176,6 +176,8 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** Of checkpoints and what is written ahead of them. */
   #checkpointTimers: NodeJS.Timeout[] = [];
   readonly #interval: Interval;
+  /** A checkpoint that the timer asked for is not yet durable. */
+  #timerWaits = false;
   #autoInterval: AutoInterval | undefined;
   readonly #writesAhead: boolean;
   readonly #countsSafepoints: boolean;
@@ -281,6 +283,7 @@ export class Machine extends EventEmitter<MachineEvents> {
         if (this.#control.hasRequest) this.#request(0);
         return;
       case 'checkpoint':
+        this.#timerWaits = false;
         this.#noteCheckpoint(message.stats);
         this.emit('checkpoint', message.stats);
         return;
@@ -325,10 +328,20 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   #startCheckpointTimers(intervalMs: number): void {
     for (const timer of this.#checkpointTimers) clearInterval(timer);
-    this.#checkpointTimers = [setInterval(() => this.#request(Request.checkpoint), intervalMs)];
+    this.#checkpointTimers = [setInterval(() => this.#requestByTimer(), intervalMs)];
     if (!this.#writesAhead) return;
     const everyMs = Math.max(WRITE_AHEAD_MS_MIN, intervalMs / WRITE_AHEADS_PER_INTERVAL);
     this.#checkpointTimers.push(setInterval(() => this.#request(Request.writeAhead), everyMs));
+  }
+
+  /**
+   * One request of the timer at a time: where checkpoints take longer than the interval, a request made during one would be met as
+   * soon as the guest goes on, and the guest would hardly come to its next instruction.
+   */
+  #requestByTimer(): void {
+    if (this.#timerWaits) return;
+    this.#timerWaits = true;
+    this.#request(Request.checkpoint);
   }
 
   /** The first checkpoint and the last cost other things than those between them. */
