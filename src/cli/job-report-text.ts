@@ -22,6 +22,7 @@ export function printJobReport(report: JobReport, columns: number): string {
       'output',
       `${printStream(report.stdout)}, errors ${printStream(report.stderr)}, ${printValue(report.outputMode)}`,
     ),
+    ...(report.canonicalNan ? [line('NaNs', 'canonical (--canonical-nan)')] : []),
     line('state', describeState(report)),
   ];
   if (report.rejectedCheckpoint !== undefined) lines.push(line('left aside', report.rejectedCheckpoint));

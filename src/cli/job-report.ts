@@ -76,6 +76,8 @@ export interface JobReport {
   readonly stdout: JsonValue;
   readonly stderr: JsonValue;
   readonly outputMode: JsonValue;
+  /** Whether NaNs that the program can see have the same bits on every processor. */
+  readonly canonicalNan: boolean;
   /** The live process that has the job. */
   readonly owner: LockOwner | undefined;
   /** Why a checkpoint that was begun does not count; undefined when there is none such. */
@@ -131,6 +133,7 @@ function reportOf(device: Device, store: CheckpointStore, policy: PolicyName): J
     stdout: part('stdout'),
     stderr: part('stderr'),
     outputMode: part('outputMode'),
+    canonicalNan: part('canonicalNan') === true,
     owner: lockOwner(device.path),
     rejectedCheckpoint: store.rejectedCheckpoint,
     policy,
