@@ -10,6 +10,7 @@ export const layers = {
   wasm: [],
   format: [],
   device: [],
+  seal: ['format', 'device'],
   rewrite: ['wasm'],
   pager: ['device', 'format'],
   save: ['device', 'format', 'pager'],
