@@ -2,9 +2,11 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { UsageError } from '../error/errors.ts';
 import { compareCommand } from './compare.ts';
+import { exportCommand } from './export.ts';
 import { inspectCommand } from './inspect.ts';
 import { intervalCommand } from './interval.ts';
 import { reportError } from './messages.ts';
+import { restartCommand } from './restart.ts';
 import { resumeCommand } from './resume.ts';
 import { runCommand } from './run.ts';
 import { simulateCommand } from './simulate.ts';
@@ -29,6 +31,8 @@ export async function main(args: readonly string[]): Promise<number> {
     runCommand(leave),
     resumeCommand(leave),
     inspectCommand(settle),
+    exportCommand(settle),
+    restartCommand(leave),
     compareCommand(settle),
     traceCommand(leave),
     simulateCommand(settle),

@@ -85,6 +85,8 @@ export interface MachineOptions {
   readonly everySafepoints?: number;
   /** A checkpoint after every so many steps that the program reports by `progress` (see `include/continuo.h`). */
   readonly everySteps?: number;
+  /** The process answers this signal by `checkpoint()`, as the command does: `continuo export` may send it. */
+  readonly checkpointSignal?: 'SIGUSR1';
   /**
    * Records the page references of the run in this file, and its checkpoints without taking them. Not with a job nor with
    * `frameCount`: what they would do to the run is what a simulation of the trace tells.
@@ -103,6 +105,7 @@ export type ResumeOptions = Pick<
   | 'writeAhead'
   | 'policy'
   | 'fork'
+  | 'checkpointSignal'
 >;
 
 export type MachineEnd = RunEnd & RunFigures;
@@ -210,11 +213,12 @@ export class Machine extends EventEmitter<MachineEvents> {
     const description = describe(options);
     const jobDirectory = options.job === undefined ? undefined : resolve(options.job);
     if (jobDirectory !== undefined) refuseExposedJob(jobDirectory, description);
-    const { program, fresh = false, everySafepoints, trace } = options;
+    const { program, fresh = false, everySafepoints, trace, checkpointSignal } = options;
     if (trace !== undefined && (jobDirectory !== undefined || options.frameCount !== undefined)) {
       throw new UsageError('bad-argument', 'a run that is traced has neither a job nor a budget of memory');
     }
-    const lock = jobDirectory === undefined ? undefined : lockJobDirectory(jobDirectory, { create: true });
+    const lock =
+      jobDirectory === undefined ? undefined : lockJobDirectory(jobDirectory, { create: true, checkpointSignal });
     const { everySteps } = options;
     const data = {
       description,
@@ -234,8 +238,8 @@ export class Machine extends EventEmitter<MachineEvents> {
   static resume(job: string, options: ResumeOptions = {}): Machine {
     const interval = checkedInterval(options);
     const jobDirectory = resolve(job);
-    const lock = lockJobDirectory(jobDirectory);
-    const { everySafepoints, everySteps } = options;
+    const { everySafepoints, everySteps, checkpointSignal } = options;
+    const lock = lockJobDirectory(jobDirectory, { checkpointSignal });
     const nothing = { description: undefined, programBytes: undefined, fresh: false, tracePath: undefined };
     const data = {
       ...nothing,

@@ -118,7 +118,9 @@ export class StandardOutput {
     }
     this.#releasePositions = this.streams.map((_, index) => state?.streams[index]?.releasedBytes ?? 0);
     const counts = state === undefined || device === undefined ? undefined : readCounts(device);
-    if (device !== undefined && this.streams.some((stream) => stream !== undefined && countsFor(stream.port))) {
+    // A file can be looked at, but not by whoever moves the job to another machine.
+    const isCounted = this.streams.some((stream) => stream !== undefined && (stream.isHeld || countsFor(stream.port)));
+    if (device !== undefined && (isCounted || this.#held !== undefined)) {
       const exists = device.list().includes(COUNT_FILE);
       this.#countFile = device.openFile(COUNT_FILE, exists ? 'write' : 'create');
     }
@@ -172,7 +174,8 @@ export class StandardOutput {
             'they were written after the checkpoint, and the program writes them again',
         );
       }
-      return;
+      // A file of known size was cut, and what was held leaves again. Of any other only the counts tell what it has.
+      if (state.fileBytes !== null) return;
     }
     if (shownBytes === undefined || shownBytes <= state.releasedBytes) return;
     stream.releasedBytes = Math.min(shownBytes, state.producedBytes);
@@ -261,7 +264,7 @@ export class StandardOutput {
         retryMs = count === 0 ? Math.min(2 * retryMs, RETRY_MS_MAX) : RETRY_MS_MIN;
         rest = rest.subarray(count);
         stream.releasedBytes += count;
-        if (this.#countFile !== undefined && countsFor(stream.port)) this.#storeCounts();
+        this.#storeCounts();
       } catch (error) {
         if (systemCode(error) !== 'EPIPE') throw error;
         stream.broken = true;
@@ -272,12 +275,10 @@ export class StandardOutput {
 
   #storeCounts(): void {
     if (this.#countFile === undefined) return;
-    for (const [index, stream] of this.streams.entries()) {
-      const released = stream?.releasedBytes ?? 0;
-      this.#countRecord.writeUInt32LE(released % 2 ** 32, 8 * index);
-      this.#countRecord.writeUInt32LE(Math.floor(released / 2 ** 32), 8 * index + 4);
-    }
-    this.#countRecord.writeUInt32LE(crc32(this.#countRecord.subarray(0, 16)), 16);
+    encodeCounts(
+      this.#countRecord,
+      this.streams.map((stream) => stream?.releasedBytes ?? 0),
+    );
     this.#countFile.write(this.#countRecord, 0);
   }
 
@@ -303,8 +304,34 @@ function countsFor(port: OutputPort): boolean {
   return port instanceof InheritedPort && !port.isRegularFile;
 }
 
+/** Whether all that a state holds back has left the process since, so that its files may have been used again. */
+export function allHasLeft({ streams }: StandardOutputState, shownBytes: readonly number[] | null): boolean {
+  return shownBytes !== null && streams.every(({ producedBytes }, index) => (shownBytes[index] ?? 0) >= producedBytes);
+}
+
+/** Puts the counts of another directory into a new one. */
+export function writeCounts(device: Device, counts: readonly number[]): void {
+  const record = Buffer.alloc(COUNT_BYTES);
+  encodeCounts(record, counts);
+  const file = device.openFile(COUNT_FILE, 'create');
+  try {
+    file.write(record, 0);
+    file.sync();
+  } finally {
+    file.close();
+  }
+}
+
+function encodeCounts(record: Buffer, counts: readonly number[]): void {
+  for (const [index, released] of counts.entries()) {
+    record.writeUInt32LE(released % 2 ** 32, 8 * index);
+    record.writeUInt32LE(Math.floor(released / 2 ** 32), 8 * index + 4);
+  }
+  record.writeUInt32LE(crc32(record.subarray(0, 16)), 16);
+}
+
 /** The counts of an earlier run; undefined where there are none that hold together. */
-function readCounts(device: Device): number[] | undefined {
+export function readCounts(device: Device): number[] | undefined {
   if (!device.list().includes(COUNT_FILE)) return undefined;
   const file = device.openFile(COUNT_FILE, 'read');
   try {
