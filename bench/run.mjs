@@ -13,6 +13,7 @@ const NAMES = [
   'paging-memory',
   'write-ahead',
   'restart',
+  'canonical-nan',
 ];
 for (const name of NAMES) {
   console.log(`\n== ${name}`);

@@ -3,10 +3,12 @@ import { isatty } from 'node:tty';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import { type ByteSink, NewFile, StandardSink } from '../device/byte-stream.ts';
+import type { Device } from '../device/device.ts';
 import { FileDevice, kindOfPath } from '../device/file-device.ts';
 import { askForCheckpoint, lockOwner } from '../device/job-lock.ts';
 import { UsageError } from '../error/errors.ts';
 import { reportError, say } from './messages.ts';
+import { openedWhereSealed } from '../seal/job-seal.ts';
 import { addSecretOptions, readSecret, type SecretFlags } from './secret-file.ts';
 import { TransferProgress } from './transfer-progress.ts';
 
@@ -39,15 +41,16 @@ async function exportTo(job: string, flags: Flags): Promise<number> {
     if (kind === 'absent') throw new UsageError('job-not-found', `there is no job directory ${job}`, { path: job });
     if (kind === 'other') throw new UsageError('job-not-a-job', `${job} is not a directory`, { path: job });
     const secret = readSecret(flags);
+    const device = openedWhereSealed(new FileDevice(job), secret);
     const output = outputOf(job, flags.output);
     const notice = (text: string): void => {
       if (flags.quiet !== true) say(text);
     };
     // No other command needs it, and loading it takes time.
     const { exportJob } = await import('../restart/export.ts');
-    await awaitCheckpoint(job, notice);
+    await awaitCheckpoint(device, notice);
     const target = (sink = output === '-' ? new StandardSink() : new NewFile(output));
-    const result = await exportJob(new FileDevice(job), (bytes) => target.write(bytes), {
+    const result = await exportJob(device, (bytes) => target.write(bytes), {
       secret,
       notice,
       onProgress: (done, total) => progress.show(done, total),
@@ -86,11 +89,10 @@ function outputOf(job: string, output: string | undefined): string {
 }
 
 /** Asks a running job for a checkpoint and waits until it is there, or for so long that none will come. */
-async function awaitCheckpoint(job: string, notice: (text: string) => void): Promise<void> {
-  const owner = lockOwner(resolve(job));
+async function awaitCheckpoint(device: Device, notice: (text: string) => void): Promise<void> {
+  const owner = lockOwner(device.path);
   if (owner === undefined) return;
   const { newestGeneration } = await import('../restart/newest-generation.ts');
-  const device = new FileDevice(job);
   const before = newestGeneration(device);
   if (!askForCheckpoint(owner)) {
     notice(

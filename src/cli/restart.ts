@@ -74,7 +74,7 @@ async function restart(file: string, flags: Flags): Promise<number> {
     notice(`${job} is a job now, at checkpoint ${generation}`);
     if (!flags.run) return 0;
     // A paging file does not tell `none` from `continuous`.
-    const options = policy === 'none' ? { policy } : {};
+    const options = { ...(policy === 'none' ? { policy } : {}), ...(secret === undefined ? {} : { secret }) };
     const machine = Machine.resume(job, { intervalMs: flags.interval, ...options, ...resumeOptionsOf(flags) });
     return await supervise(machine, {
       flags,

@@ -32,6 +32,12 @@ export function readSecret({ keyFile, passphraseFile }: SecretFlags): Secret | u
   return undefined;
 }
 
+/** The same, as an option of the machine. */
+export function secretOptionOf(flags: SecretFlags): { readonly secret?: Secret } {
+  const secret = readSecret(flags);
+  return secret === undefined ? {} : { secret };
+}
+
 function contentsOf(option: string, path: string): Uint8Array {
   const room = new Uint8Array(SECRET_BYTES_MAX + 1);
   let bytes = 0;

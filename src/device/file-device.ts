@@ -45,7 +45,7 @@ class RealFile implements DeviceFile {
 
   static open(path: string, mode: OpenMode): RealFile {
     try {
-      return new RealFile(path, fs.openSync(path, OPEN_FLAGS[mode]));
+      return new RealFile(path, fs.openSync(path, OPEN_FLAGS[mode], 0o600));
     } catch (error) {
       throw storageError('open', path, error);
     }
@@ -222,6 +222,15 @@ export function kindOfPath(path: string): 'absent' | 'directory' | 'other' {
     return status.isDirectory() ? 'directory' : 'other';
   } catch (error) {
     if (systemErrorCode(error) === 'ENOTDIR') return 'absent';
+    throw storageError('look at', path, error);
+  }
+}
+
+/** Size of the file that the path names, in bytes; undefined where there is none. */
+export function sizeOfPath(path: string): number | undefined {
+  try {
+    return fs.statSync(path, { throwIfNoEntry: false })?.size;
+  } catch (error) {
     throw storageError('look at', path, error);
   }
 }

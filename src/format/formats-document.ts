@@ -18,7 +18,15 @@ import {
   RESTART_FORMAT_VERSION,
   ZERO_PAGE_FLAG,
 } from './restart-format.ts';
-import { SEALED_PIECE_BYTES, sealedPieceTable, sealTable } from './seal-format.ts';
+import {
+  BLOCK_BYTES,
+  jobSealTable,
+  SEALED_BLOCK_BYTES,
+  SEALED_PIECE_BYTES,
+  sealedBlockTable,
+  sealedPieceTable,
+  sealTable,
+} from './seal-format.ts';
 import { jobTable } from './job-format.ts';
 import {
   deltaEntryTable,
@@ -55,6 +63,7 @@ a file that fails is reported with path, byte, expected and found value.
 | \`job\` | identity of the job; it is there exactly when the job is whole | once, last, by a rename from \`job.new\` |
 | \`checkpoint-…\` | one checkpoint of the policies \`sequential\` and \`incremental\`; the ten digits are its generation | at each of their checkpoints |
 | \`lock-…\` | a process's claim to the job: who it is, in JSON | while a process uses the job |
+| \`seal\` | of a sealed job: how its key is made; not sealed itself | once, before \`program.wasm\` |
 | \`undo…\` | what is needed to undo the guest's effects on files since the last checkpoint | while the guest runs |
 
 ## \`job\`
@@ -128,6 +137,22 @@ ${fieldsOf(checkpointFileTable.rows())}
 ### Entry of the list
 
 ${fieldsOf(checkpointEntryTable.rows())}
+
+## Sealed jobs
+
+The file \`seal\` says how the key is made ([seal](#seal)), and all others but the locks are sealed in blocks of ${BLOCK_BYTES} bytes of contents,
+each of which lies in ${SEALED_BLOCK_BYTES} bytes of the file. A block that is all zeros in the file is one of zeros. What is authenticated beside a
+block: the name of its file (\`job\` for \`job.new\`) and its number, u64. A block of \`undo…\` and \`output…\` has two places, one behind the
+other; the one with the higher version holds.
+
+### \`seal\`
+
+${fieldsOf(jobSealTable.rows())}
+
+### Sealed block
+
+${fieldsOf(sealedBlockTable.rows())}
+
 # Traces
 
 The file of \`continuo trace\`, which is no part of a job. Format version ${TRACE_FORMAT_VERSION}. A header and a description, then blocks

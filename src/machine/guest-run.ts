@@ -6,6 +6,7 @@ import { ContinuoError, GuestTrapError, assert } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
+import { sealedOrPlain } from '../seal/job-seal.ts';
 import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
@@ -32,6 +33,7 @@ import { Tracing } from './tracing.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
+import { THREADS_MODULE, threadImports } from './thread-calls.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -41,6 +43,7 @@ import type {
   RunEnd,
 } from './protocol.ts';
 import { SafepointCountdown } from './safepoint-countdown.ts';
+import { SaveWriter } from './save-writer.ts';
 import { captureState, restoreState } from './state-capture.ts';
 import { keepsCheckpoints, trackingFor } from './tracking-choice.ts';
 
@@ -68,6 +71,7 @@ export class GuestRun {
   #store: CheckpointStore | undefined;
   /** Undefined when nothing is kept. */
   #policy: PolicyName | undefined;
+  readonly #saveWriter: SaveWriter | undefined;
   /** Where checkpoints are saved beside the guest. */
   #forks: ForkedSaves | undefined;
   /** Of a program that directs its checkpoints. */
@@ -99,6 +103,7 @@ export class GuestRun {
     this.#data = data;
     this.#control = control;
     this.#post = post;
+    if (data.fork && data.jobDirectory !== undefined) this.#saveWriter = new SaveWriter(control.buffer, data.seal);
   }
 
   run(): RunEnd {
@@ -110,7 +115,7 @@ export class GuestRun {
       throw error;
     } finally {
       this.#wasi?.close();
-      this.#forks?.close();
+      this.#saveWriter?.close();
       this.#store?.close();
       this.#scratch?.close();
       this.#tracing?.close();
@@ -174,9 +179,9 @@ export class GuestRun {
     const job = openGuestJob(this.#data, jobDirectory, {
       notice: (text) => this.#post({ kind: 'notice', text }),
       // A program that cannot run must not leave a job behind.
-      check: (bytes, policy) => {
+      check: (bytes, policy, wanted) => {
         this.#policy = policy;
-        this.#program = this.#prepareProgram(bytes);
+        this.#program = this.#prepareProgram(bytes, wanted);
         checkImports(this.#program.rewritten.module);
       },
     });
@@ -185,8 +190,9 @@ export class GuestRun {
     return job;
   }
 
-  #prepareProgram(bytes: Uint8Array): Program {
-    return prepareProgram(bytes, { tracking: this.#tracking, counting: this.#data.everySafepoints !== undefined });
+  #prepareProgram(bytes: Uint8Array, { canonicalNan }: JobDescription): Program {
+    const counting = this.#data.everySafepoints !== undefined;
+    return prepareProgram(bytes, { tracking: this.#tracking, counting, canonicalNan });
   }
 
   get #tracking(): AccessTracking {
@@ -202,7 +208,7 @@ export class GuestRun {
   }
 
   #prepare(description: JobDescription, programBytes: Uint8Array, restored: MachineState | undefined): void {
-    this.#program ??= this.#prepareProgram(programBytes);
+    this.#program ??= this.#prepareProgram(programBytes, description);
     const { rewritten, compiled } = this.#program;
     const latest = this.#store?.latest;
     const memory = GuestInstance.createMemory(
@@ -212,6 +218,7 @@ export class GuestRun {
     checkImports(rewritten.module);
     this.#wasi = this.#openWasi(description, memory, restored);
     const imports: WebAssembly.Imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
+    imports[THREADS_MODULE] = this.#interruptible(threadImports);
     if (isDirected(rewritten.module)) {
       this.#directed = this.#direct(restored);
       imports[DIRECTED_MODULE] = this.#interruptible(this.#directed.imports);
@@ -247,9 +254,10 @@ export class GuestRun {
     this.#pager = pager;
     if (pager === undefined) return;
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
-    if (this.#store === undefined || !this.#data.fork || !keepsCheckpoints(this.#policy)) return;
-    const { buffer } = this.#control;
-    this.#forks = new ForkedSaves(this.#store, pager, guestMemory, buffer, (stats) => this.#noteCheckpoint(stats));
+    if (this.#store === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
+    this.#forks = new ForkedSaves(this.#store, pager, guestMemory, this.#saveWriter, (stats) => {
+      this.#noteCheckpoint(stats);
+    });
   }
 
   #direct(restored: MachineState | undefined): DirectedCalls {
@@ -279,7 +287,7 @@ export class GuestRun {
   }
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
-    const { jobDirectory } = this.#data;
+    const { jobDirectory, seal } = this.#data;
     const blocking = new GuestBlocking(
       this.#control,
       () => this.#post({ kind: 'wantsInput' }),
@@ -288,7 +296,7 @@ export class GuestRun {
     const stdout = this.#outputTarget(description.stdout, 'stdout');
     const stderr = this.#outputTarget(description.stderr, 'stderr');
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
-      ...(jobDirectory === undefined ? {} : { device: new FileDevice(jobDirectory) }),
+      ...(jobDirectory === undefined ? {} : { device: sealedOrPlain(new FileDevice(jobDirectory), seal) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
       onNotice: (text) => this.#post({ kind: 'notice', text }),
     });
@@ -404,7 +412,10 @@ export class GuestRun {
     forks.finish();
     const state = this.#captureMachine(UNFINISHED);
     this.#wasi.beforeCommit();
-    forks.begin({ state, trigger, exclusions: this.#directed?.exclusions }, startMs);
+    // Counted checkpoints find the one before done, or wait for it: only held output then needs to know sooner.
+    const { everySafepoints, everySteps } = this.#data;
+    const announced = (everySafepoints ?? everySteps) === undefined || this.#wasi.holdsOutput;
+    forks.begin({ state, trigger, exclusions: this.#directed?.exclusions }, startMs, announced);
     return undefined;
   }
 

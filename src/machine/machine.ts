@@ -2,7 +2,6 @@ import { EventEmitter } from 'node:events';
 import { basename, resolve } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { AutoInterval, DEFAULT_MTBF_MS, observedMtbf } from '../checkpoint/interval.ts';
-import { lockJobDirectory } from '../checkpoint/job-directory.ts';
 import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
@@ -10,6 +9,7 @@ import { UsageError } from '../error/errors.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
+import type { Secret } from '../seal/sealing-key.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
 import { ControlWords, Request } from './control-words.ts';
@@ -17,6 +17,7 @@ import { decodeError } from './error-transport.ts';
 import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
 import { refuseExposedJob } from './job-isolation.ts';
+import { takeJob } from './taken-job.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -48,6 +49,11 @@ export interface MachineOptions {
   readonly stderr?: OutputTarget;
   /** When output leaves; default `auto`. */
   readonly outputMode?: OutputMode;
+  /**
+   * Makes NaNs that the program can see the same on every processor: arithmetic gives the canonical NaN where it gives any.
+   * Part of what the job is. Relaxed SIMD is refused then. Default false.
+   */
+  readonly canonicalNan?: boolean;
   /** Job directory: made when missing, gone on with when it holds this very run. Without one nothing is kept. */
   readonly job?: string;
   /** Gives up a job that the directory holds and starts anew. */
@@ -81,6 +87,11 @@ export interface MachineOptions {
   readonly policy?: PolicyName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
+  /**
+   * Seals a job that is made, and opens one that is sealed: its files say nothing to those who lack the secret, and a changed
+   * one is refused.
+   */
+  readonly secret?: Secret;
   /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
   readonly everySafepoints?: number;
   /** A checkpoint after every so many steps that the program reports by `progress` (see `include/continuo.h`). */
@@ -105,6 +116,7 @@ export type ResumeOptions = Pick<
   | 'writeAhead'
   | 'policy'
   | 'fork'
+  | 'secret'
   | 'checkpointSignal'
 >;
 
@@ -174,6 +186,8 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** Of checkpoints and what is written ahead of them. */
   #checkpointTimers: NodeJS.Timeout[] = [];
   readonly #interval: Interval;
+  /** A checkpoint that the timer asked for is not yet durable. */
+  #timerWaits = false;
   #autoInterval: AutoInterval | undefined;
   readonly #writesAhead: boolean;
   readonly #countsSafepoints: boolean;
@@ -217,13 +231,13 @@ export class Machine extends EventEmitter<MachineEvents> {
     if (trace !== undefined && (jobDirectory !== undefined || options.frameCount !== undefined)) {
       throw new UsageError('bad-argument', 'a run that is traced has neither a job nor a budget of memory');
     }
-    const lock =
-      jobDirectory === undefined ? undefined : lockJobDirectory(jobDirectory, { create: true, checkpointSignal });
+    const { lock, seal } = takeJob(jobDirectory, options.secret, { fresh, create: true, checkpointSignal });
     const { everySteps } = options;
     const data = {
       description,
       programBytes: program,
       jobDirectory,
+      seal,
       fresh,
       everySafepoints,
       everySteps,
@@ -239,11 +253,12 @@ export class Machine extends EventEmitter<MachineEvents> {
     const interval = checkedInterval(options);
     const jobDirectory = resolve(job);
     const { everySafepoints, everySteps, checkpointSignal } = options;
-    const lock = lockJobDirectory(jobDirectory, { checkpointSignal });
+    const { lock, seal } = takeJob(jobDirectory, options.secret, { checkpointSignal });
     const nothing = { description: undefined, programBytes: undefined, fresh: false, tracePath: undefined };
     const data = {
       ...nothing,
       jobDirectory,
+      seal,
       everySafepoints,
       everySteps,
       paging: pagingOf(options),
@@ -280,6 +295,7 @@ export class Machine extends EventEmitter<MachineEvents> {
         if (this.#control.hasRequest) this.#request(0);
         return;
       case 'checkpoint':
+        this.#timerWaits = false;
         this.#noteCheckpoint(message.stats);
         this.emit('checkpoint', message.stats);
         return;
@@ -324,10 +340,20 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   #startCheckpointTimers(intervalMs: number): void {
     for (const timer of this.#checkpointTimers) clearInterval(timer);
-    this.#checkpointTimers = [setInterval(() => this.#request(Request.checkpoint), intervalMs)];
+    this.#checkpointTimers = [setInterval(() => this.#requestByTimer(), intervalMs)];
     if (!this.#writesAhead) return;
     const everyMs = Math.max(WRITE_AHEAD_MS_MIN, intervalMs / WRITE_AHEADS_PER_INTERVAL);
     this.#checkpointTimers.push(setInterval(() => this.#request(Request.writeAhead), everyMs));
+  }
+
+  /**
+   * One request of the timer at a time: where checkpoints take longer than the interval, a request made during one would be met as
+   * soon as the guest goes on, and the guest would hardly come to its next instruction.
+   */
+  #requestByTimer(): void {
+    if (this.#timerWaits) return;
+    this.#timerWaits = true;
+    this.#request(Request.checkpoint);
   }
 
   /** The first checkpoint and the last cost other things than those between them. */
@@ -388,6 +414,7 @@ function describe(options: MachineOptions): JobDescription {
     stdout: describeOutput(options.stdout),
     stderr: describeOutput(options.stderr),
     outputMode: options.outputMode ?? 'auto',
+    canonicalNan: options.canonicalNan ?? false,
   };
 }
 

@@ -24,7 +24,7 @@ import { decodeHostState } from '../machine/host-state.ts';
 import { decodeMachineState } from '../machine/machine-state.ts';
 import { FilesMovedOn, recordFiles, type RecordedFiles } from '../wasi/file-evidence.ts';
 import { copyHeldOutput } from '../wasi/held-output.ts';
-import { allHasLeft, readCounts } from '../wasi/standard-output.ts';
+import { allHasLeft, readReleasedBytes } from '../wasi/standard-output.ts';
 import { newFileKey, type Secret } from '../seal/sealing-key.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import type { RestartCheckpoint, RestartDescription } from './restart-content.ts';
@@ -195,7 +195,7 @@ class Export {
   /** Everything of a checkpoint but its pages, all of it as the checkpoint says; undefined when the job has gone on. */
   #completePass(store: CheckpointStore, latest: Checkpoint): WholePass {
     const { wasi } = decodeHostState(decodeMachineState(latest.state).host);
-    const shownBytes = readCounts(this.#device) ?? null;
+    const shownBytes = readReleasedBytes(this.#device) ?? null;
     const held: Uint8Array[] = [];
     if (!copyHeldOutput(this.#device, wasi.output.held, (bytes) => held.push(bytes))) {
       if (allHasLeft(wasi.output, shownBytes)) held.length = 0;

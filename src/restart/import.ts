@@ -7,6 +7,7 @@ import { basename } from 'node:path';
 import { ImageImport } from '../checkpoint/image-import.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { kindOfDirectory, lockJobDirectory, removeUnfinishedJob } from '../checkpoint/job-directory.ts';
+import type { Device } from '../device/device.ts';
 import { FileDevice, kindOfPath } from '../device/file-device.ts';
 import { CorruptionError, UsageError } from '../error/errors.ts';
 import { hex } from '../format/commit-record.ts';
@@ -22,7 +23,8 @@ import { decodeMachineState, encodeMachineState } from '../machine/machine-state
 import type { Secret } from '../seal/sealing-key.ts';
 import { settleState } from '../wasi/file-evidence.ts';
 import { HeldOutputImport } from '../wasi/held-output.ts';
-import { allHasLeft, type StandardOutputState, writeCounts } from '../wasi/standard-output.ts';
+import { newJobSeal, placeSeal, sealedOrPlain } from '../seal/job-seal.ts';
+import { allHasLeft, type StandardOutputState, writeReleasedBytes } from '../wasi/standard-output.ts';
 import { type Chunk, ChunkReader, type RestartInput } from './chunk-reader.ts';
 import { type Grants, grantedIdentity } from './grants.ts';
 import { parseCheckpoint, parseDescription, type RestartDescription } from './restart-content.ts';
@@ -71,9 +73,14 @@ export function importJob(input: RestartInput, settings: ImportSettings): Import
   }
   refuseExposedJob(job, config);
   const lock = lockJobDirectory(job, { create: true });
-  const device = new FileDevice(job);
+  const { secret } = settings;
+  // What came sealed is kept sealed.
+  const seal = secret === undefined ? undefined : newJobSeal(secret);
+  const plain = new FileDevice(job);
+  const device = sealedOrPlain(plain, seal);
   let isJob = false;
   try {
+    placeSeal(plain, seal);
     const generation = new Unpacking(reader, input, description, identity, device, settings).run();
     isJob = true;
     return {
@@ -84,7 +91,7 @@ export function importJob(input: RestartInput, settings: ImportSettings): Import
       arguments: config.arguments.slice(1),
     };
   } finally {
-    if (!isJob && kindOfDirectory(device.list()) === 'none') removeUnfinishedJob(device);
+    if (!isJob && kindOfDirectory(plain.list()) === 'none') removeUnfinishedJob(plain);
     lock.release();
   }
 }
@@ -107,7 +114,7 @@ class Unpacking {
   readonly #input: RestartInput;
   readonly #description: RestartDescription;
   readonly #identity: JobIdentity;
-  readonly #device: FileDevice;
+  readonly #device: Device;
   readonly #settings: ImportSettings;
   #pagesTaken = 0;
   /** One more than the largest page that came. */
@@ -118,7 +125,7 @@ class Unpacking {
     input: RestartInput,
     description: RestartDescription,
     identity: JobIdentity,
-    device: FileDevice,
+    device: Device,
     settings: ImportSettings,
   ) {
     this.#reader = reader;
@@ -205,7 +212,7 @@ class Unpacking {
     const { acceptChanges, notice } = this.#settings;
     const onChange = acceptChanges === true ? (text: string): void => notice?.(text) : undefined;
     const wasi = settleState(wasiConfigOf(this.#identity), { ...host.wasi, output }, checkpoint, onChange);
-    if (checkpoint.shownBytes?.length === 2) writeCounts(this.#device, checkpoint.shownBytes);
+    if (checkpoint.shownBytes?.length === 2) writeReleasedBytes(this.#device, checkpoint.shownBytes);
     const settled = encodeMachineState({ ...machine, host: encodeHostState({ ...host, wasi }) });
     image.complete({ generation, timeMs, trigger, guestPageCount, dirtyPages }, settled);
     return generation;
