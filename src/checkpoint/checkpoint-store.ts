@@ -23,6 +23,10 @@ export interface CheckpointStore {
   readonly rejectedCheckpoint: string | undefined;
   /** The newest committed checkpoint; undefined before the first. */
   readonly latest: Checkpoint | undefined;
+  /** How many checkpoints are kept, the newest included; as the job had it when it was opened, 1 for a new one. */
+  readonly keep: number;
+  /** From the next checkpoint on so many are kept; those that are too many go when it is durable. */
+  retain(keep: number): void;
   readProgram(): Uint8Array;
   /**
    * Connects the store with the guest's memory, which has its size and holds zeros. With `paging`, the returned pager serves

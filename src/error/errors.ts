@@ -19,6 +19,8 @@ export type UsageErrorCode =
   | 'job-not-a-job'
   | 'job-other-policy'
   | 'guest-file-changed'
+  | 'generation-not-kept'
+  | 'files-shared'
   | 'instance-busy'
   | 'memory-at-offset'
   | 'not-a-trace';
