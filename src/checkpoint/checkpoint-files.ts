@@ -43,6 +43,8 @@ export interface CheckpointFilesOptions {
 export class CheckpointFiles implements CheckpointStore {
   readonly identity: JobIdentity;
   readonly rejectedCheckpoint: string | undefined;
+  /** What is damaged is found when it is gone back to. */
+  readonly keptDamage = undefined;
   readonly #device: Device;
   readonly #job: JobFile;
   readonly #bench = Workbench.ofThread();
@@ -93,6 +95,11 @@ export class CheckpointFiles implements CheckpointStore {
 
   get latest(): Checkpoint | undefined {
     return this.#latest;
+  }
+
+  olderStates(): Uint8Array[] {
+    const older = this.#kept.filter((generation) => generation !== this.#latest?.generation).toReversed();
+    return older.map((at) => new CheckpointChain(this.#device, this.#job.jobId, this.#bench, at).latest!.state);
   }
 
   retain(keep: number): void {

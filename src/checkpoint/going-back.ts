@@ -14,12 +14,7 @@ import type { Device, DeviceFile } from '../device/device.ts';
 import { UsageError, assert } from '../error/errors.ts';
 import { encodeRecord } from '../format/commit-record.ts';
 import { encodeCheckpointHeader } from '../format/checkpoint-file-format.ts';
-import {
-  INLINE_STATE_BYTES_MAX,
-  RECORD_UNIT_BYTES,
-  recordAreaOffset,
-  SLOT_BYTES,
-} from '../format/paging-format.ts';
+import { INLINE_STATE_BYTES_MAX, RECORD_UNIT_BYTES, recordAreaOffset, SLOT_BYTES } from '../format/paging-format.ts';
 import { Workbench } from '../format/workbench.ts';
 import { BACK_TRIGGER, CheckpointChain, removeBetween } from './checkpoint-chain.ts';
 import { checkPagingHeader, checkpointFileName, isCheckpointFile, PAGING_NAME, readJob } from './job-directory.ts';
@@ -126,7 +121,8 @@ function goBackInFiles(device: Device, generation: number, revise: StateRevision
   const newest = new CheckpointChain(device, jobId, bench);
   const { latest, fields } = newest;
   if (latest?.generation === generation) return;
-  if (latest === undefined || fields === undefined || !newest.kept.includes(generation)) throw notKept(device.path, generation, newest.kept);
+  if (latest === undefined || fields === undefined || !newest.kept.includes(generation))
+    throw notKept(device.path, generation, newest.kept);
   const old = new CheckpointChain(device, jobId, bench, generation);
   const oldFields = old.fields;
   assert(oldFields !== undefined && old.latest !== undefined, 'a file that was read has a header');

@@ -121,7 +121,7 @@ export class RetainedCheckpoints {
     const retained = new RetainedCheckpoints(image.slots, bench);
     const { retained: list, fields } = record;
     if (list === undefined) return retained;
-    retained.keep = list.keep;
+    retained.start(list.keep, file, fields);
     const uses = new SlotUses(file, image.slots.slotCount);
     uses.add(fields.generation, image);
     let successor = fields.generation;
@@ -151,6 +151,11 @@ export class RetainedCheckpoints {
     return this.#list.map(({ entry }) => entry);
   }
 
+  /** Machine states of the retained checkpoints, oldest first; their checksums held when they were read at opening. */
+  states(file: DeviceFile, newest: number): Uint8Array[] {
+    return this.#list.map(({ entry }) => stateOf(file, readCopy(file, entry, newest, this.#bench))).reverse();
+  }
+
   get slotCount(): number {
     let count = 0;
     for (const { owned } of this.#list) count += owned.count;
@@ -166,6 +171,7 @@ export class RetainedCheckpoints {
   start(keep: number, file: DeviceFile, newest: RecordFields | undefined): void {
     assert(keep >= 1 && keep <= KEEP_MAX, `${keep} checkpoints cannot be kept`);
     this.keep = keep;
+    this.#newest = undefined;
     if (keep === 1 || newest === undefined) return;
     this.#newest = new Uint8Array(newest.recordBytes);
     file.readInto(this.#newest, recordAreaOffset(newest.generation));
@@ -256,6 +262,13 @@ export function readCopy(file: DeviceFile, entry: RetainedEntry, newest: number,
     throw fail('generation', String(generation), String(record.fields.generation));
   if (record.fields.checksum !== checksum) throw fail('checksum', hex(checksum), hex(record.fields.checksum));
   return record;
+}
+
+function stateOf(file: DeviceFile, { inlineState, fields }: CommitRecord): Uint8Array {
+  if (inlineState !== undefined) return inlineState;
+  const state = new Uint8Array(fields.stateBytes);
+  file.readInto(state, fields.stateSlot * SLOT_BYTES);
+  return state;
 }
 
 function outOfOrder(file: DeviceFile, { generation, slot }: RetainedEntry, successor: number): CorruptionError {

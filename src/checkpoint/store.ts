@@ -33,8 +33,8 @@
  *   the same sync, before anything else is written.
  */
 import type { Device, DeviceFile } from '../device/device.ts';
-import { assert } from '../error/errors.ts';
-import { encodeRecord, type RetainedList } from '../format/commit-record.ts';
+import { assert, type CorruptionError } from '../error/errors.ts';
+import { encodeRecord } from '../format/commit-record.ts';
 import { programDigest, type JobFile, type JobIdentity } from '../format/job-format.ts';
 import { instantiateKernels, type PageKernels } from '../format/page-kernels.ts';
 import {
@@ -70,6 +70,7 @@ import {
   readProgram,
 } from './job-directory.ts';
 import type { JobImage } from './job-image.ts';
+import type { FrozenCheckpoint } from './frozen-checkpoint.ts';
 import { loadPages } from './page-loading.ts';
 import { checkpointOf, eraseRecord, recover, recoverLive } from './recovery.ts';
 import type { RetainedCheckpoints } from './retained.ts';
@@ -96,17 +97,6 @@ export interface PagingOptions {
   readonly protects?: boolean;
   /** What looks at pages; a simulation has none with contents. Undefined: the page kernels, on the guest's memory. */
   readonly kernels?: PageKernels;
-}
-
-/** A checkpoint of which everything is written but the barrier. */
-interface Frozen {
-  readonly fields: RecordFields;
-  readonly state: Uint8Array;
-  readonly stateRun: JobImage['stateRun'];
-  readonly retained: RetainedList | undefined;
-  /** The record, where a copy of it will be wanted. */
-  readonly record: Uint8Array | undefined;
-  readonly stats: Omit<CheckpointStats, 'pauseMs' | 'commitMs' | 'syncMs'>;
 }
 
 /** The store of the policies `continuous` and `none`. */
@@ -196,6 +186,15 @@ export class Store implements CheckpointStore {
   /** From the next checkpoint on so many are kept, the newest included. */
   retain(keep: number): void {
     this.#retained.start(keep, this.#file, this.#latestFields);
+  }
+
+  olderStates(): Uint8Array[] {
+    return this.#retained.states(this.#file, this.#latestFields?.generation ?? 0);
+  }
+
+  /** Why kept checkpoints before the newest were given up when the job was opened; undefined when none was. */
+  get keptDamage(): CorruptionError | undefined {
+    return this.#retained.damage;
   }
 
   /** The original program, its digest checked. */
@@ -373,7 +372,7 @@ export class Store implements CheckpointStore {
    * Everything of a commit up to its barrier. With `targets` the pages are not written: they are at the front of the tracker's
    * list then, and their slots there.
    */
-  #freeze(request: CheckpointRequest, generation: number, targets: Uint32Array | undefined): Frozen {
+  #freeze(request: CheckpointRequest, generation: number, targets: Uint32Array | undefined): FrozenCheckpoint {
     const { memory, tracker, transfer, pager } = this.#attached();
     const { map, tree, slots } = this.#image;
     const { pageCount } = memory;
@@ -444,7 +443,7 @@ export class Store implements CheckpointStore {
   }
 
   /** The barrier has returned. */
-  #committed({ fields, state, stateRun, retained, record }: Frozen): void {
+  #committed({ fields, state, stateRun, retained, record }: FrozenCheckpoint): void {
     const { map, tree } = this.#image;
     const heir = this.#retained.committed(retained, record);
     map.commit(fields.generation, heir);
@@ -488,7 +487,6 @@ export class Store implements CheckpointStore {
     }
   }
 }
-
 
 function placed(pagesWritten: number, count: number): PageOutCounts {
   return { pagesWritten, zeroPages: count - pagesWritten };

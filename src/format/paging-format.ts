@@ -107,7 +107,9 @@ export const recordTable = new FieldTable({
 export const KEEP_MAX = 64;
 
 export const retainedTable = new FieldTable({
-  keep: u32('checkpoints to keep, the newest included, at least 2; what a later run takes for its own when it is not told'),
+  keep: u32(
+    'checkpoints to keep, the newest included, at least 2; what a later run takes for its own when it is not told',
+  ),
   count: u32('retained checkpoints listed'),
 });
 
