@@ -37,6 +37,8 @@ export const JOB_NAME = 'job';
 export const PAGING_NAME = 'paging';
 export const NEW_JOB_NAME = 'job.new';
 const PROGRAM_NAME = 'program.wasm';
+/** How the key of a sealed job is made; what it holds is the matter of `seal/job-seal.ts`. */
+export const SEAL_NAME = 'seal';
 
 /** `job`: a whole job. `none`: empty, or the remains of an unfinished creation. `other`: holds somebody else's files. */
 export type DirectoryKind = 'job' | 'none' | 'other';
@@ -48,7 +50,7 @@ export function kindOfDirectory(names: readonly string[]): DirectoryKind {
 }
 
 function isOwnName(name: string): boolean {
-  const isFixed = name === PAGING_NAME || name === NEW_JOB_NAME || name === PROGRAM_NAME;
+  const isFixed = name === PAGING_NAME || name === NEW_JOB_NAME || name === PROGRAM_NAME || name === SEAL_NAME;
   return isFixed || isRunFile(name) || isCheckpointFile(name) || isLockName(name);
 }
 
@@ -149,6 +151,10 @@ export function checkPagingHeader(file: DeviceFile, job: JobFile, bench: Workben
     if (printed(fields[key]) === printed(wanted[key])) continue;
     throw damagedFile(file.path, offsetBytes, `${name} of the header`, printed(wanted[key]), printed(fields[key]));
   }
+  // A file that was cut in its record areas must not pass for one that has no record yet.
+  const sizeBytes = file.sizeBytes();
+  const least = FIRST_FREE_SLOT * SLOT_BYTES;
+  if (sizeBytes < least) throw damagedFile(file.path, sizeBytes, 'the length', `at least ${least}`, String(sizeBytes));
 }
 
 export function readProgram(device: Device, job: JobFile): Uint8Array {

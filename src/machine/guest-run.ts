@@ -6,6 +6,7 @@ import { ContinuoError, GuestTrapError, assert } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
+import { sealedOrPlain } from '../seal/job-seal.ts';
 import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
@@ -33,6 +34,7 @@ import { Tracing } from './tracing.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
+import { THREADS_MODULE, threadImports } from './thread-calls.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -102,7 +104,7 @@ export class GuestRun {
     this.#data = data;
     this.#control = control;
     this.#post = post;
-    if (data.fork && data.jobDirectory !== undefined) this.#saveWriter = new SaveWriter(control.buffer);
+    if (data.fork && data.jobDirectory !== undefined) this.#saveWriter = new SaveWriter(control.buffer, data.seal);
   }
 
   run(): RunEnd {
@@ -217,6 +219,7 @@ export class GuestRun {
     checkImports(rewritten.module);
     this.#wasi = this.#openWasi(description, memory, restored);
     const imports: WebAssembly.Imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
+    imports[THREADS_MODULE] = this.#interruptible(threadImports);
     if (isDirected(rewritten.module)) {
       this.#directed = this.#direct(restored);
       imports[DIRECTED_MODULE] = this.#interruptible(this.#directed.imports);
@@ -285,7 +288,7 @@ export class GuestRun {
   }
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
-    const { jobDirectory } = this.#data;
+    const { jobDirectory, seal } = this.#data;
     const blocking = new GuestBlocking(
       this.#control,
       () => this.#post({ kind: 'wantsInput' }),
@@ -294,7 +297,7 @@ export class GuestRun {
     const stdout = this.#outputTarget(description.stdout, 'stdout');
     const stderr = this.#outputTarget(description.stderr, 'stderr');
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
-      ...(jobDirectory === undefined ? {} : { device: new FileDevice(jobDirectory) }),
+      ...(jobDirectory === undefined ? {} : { device: sealedOrPlain(new FileDevice(jobDirectory), seal) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
       keep: this.#store?.keep ?? 1,
       keptGenerations: keptJournalGenerations(this.#store),
