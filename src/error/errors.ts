@@ -22,7 +22,6 @@ export type UsageErrorCode =
   | 'no-checkpoint'
   | 'guest-file-changed'
   | 'generation-not-kept'
-  | 'files-shared'
   | 'instance-busy'
   | 'memory-at-offset'
   | 'not-a-trace'

@@ -45,12 +45,7 @@ const READS_MAX = 5;
  * @throws UsageError `job-not-found`, `job-not-a-job`, `job-newer-format`, `no-checkpoint`, `job-busy`; CorruptionError;
  * StorageError.
  */
-export function withCheckpoint<T>(
-  origin: string,
-  use: (view: CheckpointView) => T,
-  secret?: Secret,
-  at?: number,
-): T {
+export function withCheckpoint<T>(origin: string, use: (view: CheckpointView) => T, secret?: Secret, at?: number): T {
   const device = jobDevice(origin, secret);
   return unlessOvertaken(device, () => {
     const view = openViewOf(device, origin, at);

@@ -55,7 +55,8 @@ describe.each([
       const kept = generationsOf(report);
       expect(report.keep).toBe(3);
       expect(kept).toHaveLength(3);
-      expect((await continuo(['verify', job])).exitCode).toBeLessThan(2);
+      const verified = await continuo(['verify', job]);
+      expect(verified.exitCode, verified.stdout + verified.stderr).toBeLessThan(2);
       expect((await continuo(['gc', job])).exitCode).toBe(0);
       expect(generationsOf(await inspect(job))).toEqual(kept);
       const back = new RunningCommand(['resume', job, '--at', String(kept[2]), '--interval', 'none', ...options]);
@@ -66,7 +67,8 @@ describe.each([
       await back.ended;
     }
     const report = await inspect(job);
-    expect(report.generations[0].trigger).toBe('back');
+    // The program may have come to its end before the kill.
+    expect(['back', 'end']).toContain(report.generations[0].trigger);
     const refused = await continuo(['resume', job, '--at', '999999']);
     expect(refused.exitCode).toBe(2);
     expect(refused.stderr).toContain('does not keep checkpoint 999999');
@@ -75,10 +77,19 @@ describe.each([
     expect(readFileSync(out, 'utf8')).toBe(counted(COUNT));
     // A job that has ended can be gone back to as well, and ends in the same way again.
     const { generations } = await inspect(job);
-    const again = await continuo(['resume', job, '--at', String(generations.at(-1)!.generation), '--keep', '1', ...run]);
+    const again = await continuo([
+      'resume',
+      job,
+      '--at',
+      String(generations.at(-1)!.generation),
+      '--keep',
+      '1',
+      ...run,
+    ]);
     expect(again.exitCode, again.stderr).toBe(7);
     expect(readFileSync(out, 'utf8')).toBe(counted(COUNT));
     expect(generationsOf(await inspect(job))).toHaveLength(1);
-    expect((await continuo(['verify', job])).exitCode).toBe(0);
+    const verified = await continuo(['verify', job]);
+    expect(verified.exitCode, verified.stdout + verified.stderr).toBe(0);
   });
 });
