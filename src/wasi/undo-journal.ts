@@ -63,7 +63,7 @@ export class UndoJournal {
     this.#device = device;
     this.#generation = generation;
     this.#newestCommitted = generation;
-    this.#live = oldestKept < generation ? journalsFrom(device, oldestKept) : new Map();
+    this.#live = oldestKept < generation ? journalsFrom(device, oldestKept) : new Map<string, number>();
   }
 
   get generation(): number {
