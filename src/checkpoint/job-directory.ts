@@ -37,6 +37,8 @@ export const JOB_NAME = 'job';
 export const PAGING_NAME = 'paging';
 export const NEW_JOB_NAME = 'job.new';
 const PROGRAM_NAME = 'program.wasm';
+/** How the key of a sealed job is made; what it holds is the matter of `seal/job-seal.ts`. */
+export const SEAL_NAME = 'seal';
 
 /** `job`: a whole job. `none`: empty, or the remains of an unfinished creation. `other`: holds somebody else's files. */
 export type DirectoryKind = 'job' | 'none' | 'other';
@@ -48,7 +50,7 @@ export function kindOfDirectory(names: readonly string[]): DirectoryKind {
 }
 
 function isOwnName(name: string): boolean {
-  const isFixed = name === PAGING_NAME || name === NEW_JOB_NAME || name === PROGRAM_NAME;
+  const isFixed = name === PAGING_NAME || name === NEW_JOB_NAME || name === PROGRAM_NAME || name === SEAL_NAME;
   return isFixed || isRunFile(name) || isCheckpointFile(name) || isLockName(name);
 }
 

@@ -23,11 +23,12 @@ export type UsageErrorCode =
   | 'guest-file-changed'
   | 'instance-busy'
   | 'memory-at-offset'
-  | 'not-a-trace';
+  | 'not-a-trace'
+  | 'wrong-key';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';
 export type StorageErrorCode = 'storage-failed';
-export type CorruptionErrorCode = 'job-damaged' | 'trace-damaged';
+export type CorruptionErrorCode = 'job-damaged' | 'trace-damaged' | 'file-damaged';
 
 export type ErrorCode = UsageErrorCode | UnsupportedErrorCode | TrapErrorCode | StorageErrorCode | CorruptionErrorCode;
 

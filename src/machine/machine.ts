@@ -2,7 +2,6 @@ import { EventEmitter } from 'node:events';
 import { basename, resolve } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { AutoInterval, DEFAULT_MTBF_MS, observedMtbf } from '../checkpoint/interval.ts';
-import { lockJobDirectory } from '../checkpoint/job-directory.ts';
 import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
@@ -10,6 +9,7 @@ import { UsageError } from '../error/errors.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
+import type { Secret } from '../seal/sealing-key.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
 import { ControlWords, Request } from './control-words.ts';
@@ -17,6 +17,7 @@ import { decodeError } from './error-transport.ts';
 import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
 import { refuseExposedJob } from './job-isolation.ts';
+import { takeJob } from './taken-job.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -86,6 +87,11 @@ export interface MachineOptions {
   readonly policy?: PolicyName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
+  /**
+   * Seals a job that is made, and opens one that is sealed: its files say nothing to those who lack the secret, and a changed
+   * one is refused.
+   */
+  readonly secret?: Secret;
   /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
   readonly everySafepoints?: number;
   /** A checkpoint after every so many steps that the program reports by `progress` (see `include/continuo.h`). */
@@ -108,6 +114,7 @@ export type ResumeOptions = Pick<
   | 'writeAhead'
   | 'policy'
   | 'fork'
+  | 'secret'
 >;
 
 export type MachineEnd = RunEnd & RunFigures;
@@ -221,12 +228,13 @@ export class Machine extends EventEmitter<MachineEvents> {
     if (trace !== undefined && (jobDirectory !== undefined || options.frameCount !== undefined)) {
       throw new UsageError('bad-argument', 'a run that is traced has neither a job nor a budget of memory');
     }
-    const lock = jobDirectory === undefined ? undefined : lockJobDirectory(jobDirectory, { create: true });
+    const { lock, seal } = takeJob(jobDirectory, options.secret, { fresh, create: true });
     const { everySteps } = options;
     const data = {
       description,
       programBytes: program,
       jobDirectory,
+      seal,
       fresh,
       everySafepoints,
       everySteps,
@@ -241,12 +249,13 @@ export class Machine extends EventEmitter<MachineEvents> {
   static resume(job: string, options: ResumeOptions = {}): Machine {
     const interval = checkedInterval(options);
     const jobDirectory = resolve(job);
-    const lock = lockJobDirectory(jobDirectory);
+    const { lock, seal } = takeJob(jobDirectory, options.secret);
     const { everySafepoints, everySteps } = options;
     const nothing = { description: undefined, programBytes: undefined, fresh: false, tracePath: undefined };
     const data = {
       ...nothing,
       jobDirectory,
+      seal,
       everySafepoints,
       everySteps,
       paging: pagingOf(options),
