@@ -1,10 +1,11 @@
 /** Jobs that are moved by restart files, as their users move them: between policies, machines' worth of paths, and through pipes. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { POLICY_NAMES } from '../../src/checkpoint/checkpoint-store.ts';
-import { command, continuo, root, RunningCommand, scratch, workload } from '../cli/continuo.ts';
+import { command, continuo, program, root, RunningCommand, scratch, sleep, workload } from '../cli/continuo.ts';
+import { counted, counts } from '../cli/guests.ts';
 
 const PROGRAM = [workload('apsp'), '600', '1'];
 let expected: string;
@@ -133,6 +134,25 @@ it('output that was held is neither lost nor repeated', { timeout: 60_000 }, asy
   await continuo(['export', join(folder, 'end'), '-o', join(folder, 'end.restart')]);
   const again = await continuo(['restart', join(folder, 'end.restart'), '--job', join(folder, 'again')]);
   expect([again.exitCode, again.stdout]).toEqual([0, '']);
+});
+
+it('what a file has of the output is not in what the restarted job writes', { timeout: 60_000 }, async () => {
+  const folder = scratch();
+  const [job, out] = [join(folder, 'job'), join(folder, 'out')];
+  const path = program(folder, 'counts', counts(60, 20_000_000));
+  const descriptor = openSync(out, 'w');
+  const running = new RunningCommand(['run', '--job', job, '--interval', 'none', '--verbose', path], {
+    stdout: descriptor,
+  });
+  await running.waitFor('checkpoint 1 ');
+  await sleep(1000);
+  running.kill('SIGTERM');
+  expect((await running.ended).exitCode).toBe(85);
+  closeSync(descriptor);
+  const file = join(folder, 'job.restart');
+  expect((await continuo(['export', job, '-o', file])).exitCode).toBe(0);
+  const { exitCode, stdout } = await continuo(['restart', file, '--job', join(folder, 'copy')]);
+  expect([exitCode, readFileSync(out, 'utf8') + stdout]).toEqual([7, counted(60)]);
 });
 
 it('says what is wrong with a call', async () => {
