@@ -158,7 +158,7 @@ ${fieldsOf(checkpointEntryTable.rows())}
 
 The file \`seal\` says how the key is made ([seal](#seal)), and all others but the locks are sealed in blocks of ${BLOCK_BYTES} bytes of contents,
 each of which lies in ${SEALED_BLOCK_BYTES} bytes of the file. A block that is all zeros in the file is one of zeros. What is authenticated beside a
-block: the name of its file (\`job\` for \`job.new\`, \`checkpoint\` for all of these) and its number, u64. A block of \`undo…\` and \`output…\` has two places, one behind the
+block: the name of its file (\`job\` for \`job.new\`) and its number, u64. A block of \`undo…\` and \`output…\` has two places, one behind the
 other; the one with the higher version holds.
 
 ### \`seal\`

@@ -42,8 +42,8 @@ export class SealedDevice implements Device {
 
 /** An open file of a sealed job directory, for a thread that did not open it. */
 export function sealedFile(file: DeviceFile, key: Uint8Array, name: string): DeviceFile {
-  // A file that is made under another name is sealed for the one that it gets. Those of checkpoints say themselves whose they are.
-  const role = name.replace(/\.new$/, '').replace(/^checkpoint-.*/, 'checkpoint');
+  // A file that is made under another name is sealed for the one that it gets.
+  const role = name.replace(/\.new$/, '');
   const places: Places = GROWING.test(name) ? 2 : 1;
   return new SealedFile(file, key, role, places);
 }

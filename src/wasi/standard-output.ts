@@ -278,6 +278,8 @@ export class StandardOutput {
     while (rest.length > 0 && !stream.broken) {
       try {
         const count = this.#giveOut(stream, rest);
+        // A file can be looked at, but not by whoever moves the job to another machine.
+        if (!countsFor(stream.port)) this.#storeCounts();
         if (count === 0) {
           if (this.#blocking.stopRequested()) return false;
           pause(retryMs);
