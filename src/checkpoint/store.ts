@@ -59,6 +59,7 @@ import { PendingPages } from '../save/pending-pages.ts';
 import { preciseNowMs } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
 import { afterFailure, type CheckpointStore, type StartedSave } from './checkpoint-store.ts';
+import { SlotPages } from './copied-pages.ts';
 import {
   checkPagingHeader,
   createJob,
@@ -320,6 +321,10 @@ export class Store implements CheckpointStore {
     this.#failure = error;
     this.#attachment?.pager?.fail(error);
     this.#withdraw(generation);
+  }
+
+  pageReader(): SlotPages {
+    return new SlotPages(this.#file, this.#image.map, this.#bench);
   }
 
   get pagingFile(): DeviceFile {

@@ -25,6 +25,11 @@ export type UsageErrorCode =
   | 'instance-busy'
   | 'memory-at-offset'
   | 'not-a-trace'
+  | 'not-a-restart-file'
+  | 'restart-file-newer'
+  | 'restart-needs-grant'
+  | 'job-exists'
+  | 'job-without-checkpoint'
   | 'wrong-key';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';

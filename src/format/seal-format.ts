@@ -25,6 +25,30 @@ export const sealTable = new FieldTable({
   keyCheck: bytes(KEY_CHECK_BYTES, 'drawn from the key by HKDF: tells a wrong key from a damaged file'),
 });
 
+export const JOB_SEAL_MAGIC = Uint8Array.from(Buffer.from('CNTSEAL1', 'latin1'));
+export const JOB_SEAL_VERSION = 1;
+
+/** The file `seal` of a sealed job directory. */
+export const jobSealTable = new FieldTable({
+  magic: bytes(JOB_SEAL_MAGIC.length, '"CNTSEAL1"'),
+  formatVersion: u32(`${JOB_SEAL_VERSION}`),
+  reserved: u32('0'),
+  seal: bytes(sealTable.lengthBytes, 'the fields of a seal'),
+});
+
+/** Contents of a sealed block of a job's file. */
+export const BLOCK_BYTES = 4096;
+
+/** What lies in the file for each of them, and zeros up to whole sectors. */
+export const sealedBlockTable = new FieldTable({
+  nonce: bytes(12, '8 bytes drawn at random by whoever wrote it, then a count'),
+  tag: bytes(SEAL_TAG_BYTES, 'of AES-256-GCM, over the three fields that follow'),
+  lengthBytes: u32('enciphered: bytes of contents; less than all only in the last block of the file'),
+  version: u32('enciphered: 0; where a block has two places, the higher one holds'),
+  contents: bytes(BLOCK_BYTES, 'enciphered'),
+});
+export const SEALED_BLOCK_BYTES = Math.ceil(sealedBlockTable.lengthBytes / 512) * 512;
+
 export const sealedPieceTable = new FieldTable({
   lengthBytes: u32(
     `bytes of contents that follow, enciphered, at most ${SEALED_PIECE_BYTES}; a tag of 16 bytes follows them`,

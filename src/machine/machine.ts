@@ -99,6 +99,8 @@ export interface MachineOptions {
   readonly everySafepoints?: number;
   /** A checkpoint after every so many steps that the program reports by `progress` (see `include/continuo.h`). */
   readonly everySteps?: number;
+  /** The process answers this signal by `checkpoint()`, as the command does: `continuo export` may send it. */
+  readonly checkpointSignal?: 'SIGUSR1';
   /**
    * Records the page references of the run in this file, and its checkpoints without taking them. Not with a job nor with
    * `frameCount`: what they would do to the run is what a simulation of the trace tells.
@@ -119,6 +121,7 @@ export type ResumeOptions = Pick<
   | 'fork'
   | 'keep'
   | 'secret'
+  | 'checkpointSignal'
 > & {
   /** Goes on from the kept checkpoint of this generation; those after it are given up at once. */
   readonly at?: number;
@@ -231,11 +234,11 @@ export class Machine extends EventEmitter<MachineEvents> {
     const description = describe(options);
     const jobDirectory = options.job === undefined ? undefined : resolve(options.job);
     if (jobDirectory !== undefined) refuseExposedJob(jobDirectory, description);
-    const { program, fresh = false, everySafepoints, trace } = options;
+    const { program, fresh = false, everySafepoints, trace, checkpointSignal } = options;
     if (trace !== undefined && (jobDirectory !== undefined || options.frameCount !== undefined)) {
       throw new UsageError('bad-argument', 'a run that is traced has neither a job nor a budget of memory');
     }
-    const { lock, seal } = takeJob(jobDirectory, options.secret, { fresh, create: true });
+    const { lock, seal } = takeJob(jobDirectory, options.secret, { fresh, create: true, checkpointSignal });
     const { everySteps } = options;
     const data = {
       description,
@@ -256,8 +259,8 @@ export class Machine extends EventEmitter<MachineEvents> {
   static resume(job: string, options: ResumeOptions = {}): Machine {
     const interval = checkedInterval(options);
     const jobDirectory = resolve(job);
-    const { lock, seal } = takeJob(jobDirectory, options.secret);
-    const { everySafepoints, everySteps } = options;
+    const { everySafepoints, everySteps, checkpointSignal } = options;
+    const { lock, seal } = takeJob(jobDirectory, options.secret, { checkpointSignal });
     const nothing = { description: undefined, programBytes: undefined, fresh: false, tracePath: undefined };
     const data = {
       ...nothing,

@@ -11,6 +11,13 @@ export interface TakenJob {
   readonly seal: JobSeal | undefined;
 }
 
+interface TakeOptions {
+  readonly create?: boolean;
+  readonly fresh?: boolean;
+  /** The signal that asks this process for a checkpoint, where others may send it. */
+  readonly checkpointSignal?: 'SIGUSR1' | undefined;
+}
+
 /**
  * Takes the lock of a job and opens its seal, or makes one for a job that is to be made.
  * @throws UsageError `wrong-key`, and as `lockJobDirectory`.
@@ -18,13 +25,13 @@ export interface TakenJob {
 export function takeJob(
   directory: string | undefined,
   secret: Secret | undefined,
-  { create = false, fresh = false }: { readonly create?: boolean; readonly fresh?: boolean } = {},
+  { create = false, fresh = false, checkpointSignal }: TakeOptions = {},
 ): TakenJob {
   if (directory === undefined) {
     if (secret === undefined) return { lock: undefined, seal: undefined };
     throw new UsageError('bad-argument', 'a key seals the files of a job: name its directory with --job');
   }
-  const lock = lockJobDirectory(directory, { create });
+  const lock = lockJobDirectory(directory, { create, checkpointSignal });
   try {
     return { lock, seal: sealFor(new FileDevice(directory), secret, fresh) };
   } catch (error) {

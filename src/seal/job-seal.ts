@@ -6,20 +6,9 @@
  */
 import type { Device } from '../device/device.ts';
 import { CorruptionError, UsageError } from '../error/errors.ts';
-import { bytes, FieldTable, u32 } from '../format/field-table.ts';
-import { sealTable } from '../format/seal-format.ts';
+import { JOB_SEAL_MAGIC, JOB_SEAL_VERSION, jobSealTable, sealTable } from '../format/seal-format.ts';
 import { SEAL_NAME, SealedDevice } from './sealed-device.ts';
 import { fileKeyOf, newFileKey, type Secret } from './sealing-key.ts';
-
-const MAGIC = Uint8Array.from(Buffer.from('CNTSEAL1', 'latin1'));
-const VERSION = 1;
-
-export const jobSealTable = new FieldTable({
-  magic: bytes(MAGIC.length, '"CNTSEAL1"'),
-  formatVersion: u32('1'),
-  reserved: u32('0'),
-  seal: bytes(sealTable.lengthBytes, 'the fields of a seal, as below'),
-});
 
 /** What the files of a sealed job are opened with; plain data, for all threads. */
 export interface JobSeal {
@@ -34,7 +23,7 @@ export function newJobSeal(secret: Secret): JobSeal {
   const seal = new Uint8Array(sealTable.lengthBytes);
   sealTable.encode(fields, seal);
   const contents = new Uint8Array(jobSealTable.lengthBytes);
-  jobSealTable.encode({ magic: MAGIC, formatVersion: VERSION, reserved: 0, seal }, contents);
+  jobSealTable.encode({ magic: JOB_SEAL_MAGIC, formatVersion: JOB_SEAL_VERSION, reserved: 0, seal }, contents);
   return { key, contents };
 }
 
@@ -50,10 +39,15 @@ export function sealOfJob(device: Device, secret: Secret | undefined): JobSeal |
   const contents = readSeal(device);
   const path = `${device.path}/${SEAL_NAME}`;
   const fields = jobSealTable.decode(contents);
-  if (Buffer.compare(fields.magic, MAGIC) !== 0 || fields.formatVersion !== VERSION) {
+  if (Buffer.compare(fields.magic, JOB_SEAL_MAGIC) !== 0 || fields.formatVersion !== JOB_SEAL_VERSION) {
     throw new CorruptionError(`${path} is no seal that this version of Continuo knows`, { path });
   }
   return { key: fileKeyOf(secret, sealTable.decode(fields.seal), device.path).key, contents };
+}
+
+/** The device of a job for whoever may have the secret for something else: opened where the job is sealed. @throws as `sealOfJob`. */
+export function openedWhereSealed(device: Device, secret: Secret | undefined): Device {
+  return device.list().includes(SEAL_NAME) ? sealedOrPlain(device, sealOfJob(device, secret)) : device;
 }
 
 /** The device of a job, sealed or not. */
