@@ -1,7 +1,7 @@
 /** Jobs that are moved by restart files, as their users move them: between policies, machines' worth of paths, and through pipes. */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { POLICY_NAMES } from '../../src/checkpoint/checkpoint-store.ts';
 import { command, continuo, RunningCommand, scratch, workload } from '../cli/continuo.ts';
@@ -141,7 +141,7 @@ it('says what is wrong with a call', async () => {
     [['restart', join(job, 'paging')], 'is no restart file'],
     [['restart', file, '--job', job], 'holds a job already'],
     [['restart', file, '--dir', folder], 'the program has no directory'],
-    [['export', workload('.')], "files that are not a job's"],
+    [['export', dirname(workload('matmul'))], "files that are not a job's"],
     [['export', join(folder, 'none')], 'there is no job directory'],
     [['export', job, '-o', join(folder, 'no', 'file')], 'there is no directory'],
   ];
