@@ -321,7 +321,8 @@ export class Store implements CheckpointStore {
 
   #fail(error: unknown, generation: number): void {
     this.#failure = error;
-    this.#attachment?.pager?.fail(error);
+    // Where pages leave for the file, the guest cannot go on without it.
+    if (this.#attachment?.pager?.pagesOut === true) this.#attachment.pager.fail(error);
     this.#withdraw(generation);
   }
 

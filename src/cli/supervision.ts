@@ -20,6 +20,7 @@ export interface RunFlags {
   readonly replacement?: NonNullable<ResumeOptions['replacement']>;
   readonly policy?: PolicyName;
   readonly fork?: boolean;
+  readonly onStorageError?: NonNullable<ResumeOptions['onStorageError']>;
   readonly stats?: string;
   readonly checkpointExitCode: number;
   readonly verbose?: boolean;
@@ -28,6 +29,8 @@ export interface RunFlags {
 
 /** HTCondor's code for a job that made a checkpoint and wants to be run again. */
 const CHECKPOINT_EXIT_CODE = 85;
+/** The program ended well, and its job could not keep that (EX_TEMPFAIL of sysexits.h). */
+const UNKEPT_EXIT_CODE = 75;
 
 export function addRunOptions(command: Command): Command {
   return command
@@ -69,6 +72,12 @@ export function addRunOptions(command: Command): Command {
       ).choices(['continuous', 'incremental', 'sequential', 'none']),
     )
     .option('--fork', 'let the program run on while a checkpoint is saved')
+    .addOption(
+      new Option(
+        '--on-storage-error <way>',
+        'when storage of the job fails: stop with its error, or go on without checkpoints',
+      ).choices(['stop', 'continue']),
+    )
     .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
     .addOption(
       new Option('--checkpoint-exit-code <code>', 'exit code after a checkpoint for SIGTERM or SIGINT')
@@ -80,7 +89,8 @@ export function addRunOptions(command: Command): Command {
 }
 
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
-export function resumeOptionsOf({ every, memory, replacement, policy, fork, mtbf }: RunFlags): ResumeOptions {
+export function resumeOptionsOf(flags: RunFlags): ResumeOptions {
+  const { every, memory, replacement, policy, fork, onStorageError, mtbf } = flags;
   return {
     ...(mtbf === undefined ? {} : { mtbfMs: mtbf }),
     ...(every?.unit === 'safepoints' ? { everySafepoints: every.count } : {}),
@@ -89,6 +99,7 @@ export function resumeOptionsOf({ every, memory, replacement, policy, fork, mtbf
     ...(replacement === undefined ? {} : { replacement }),
     ...(policy === undefined ? {} : { policy }),
     ...(fork === undefined ? {} : { fork }),
+    ...(onStorageError === undefined ? {} : { onStorageError }),
   };
 }
 
@@ -160,14 +171,18 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
 }
 
 function exitCodeOf(end: MachineEnd, { flags, job }: SupervisedRun, signals: SignalWatch): number {
-  if (end.kind === 'exited') return end.exitCode;
+  if (end.kind === 'exited') return end.checkpointsGivenUp && end.exitCode === 0 ? UNKEPT_EXIT_CODE : end.exitCode;
   if (job !== undefined) return flags.checkpointExitCode;
   return SIGNAL_EXIT_CODES[signals.stoppedBy ?? 'SIGTERM'];
 }
 
 function announceEnd(end: MachineEnd, job: string | undefined): void {
   if (end.kind === 'exited') {
-    if (end.earlier) {
+    if (end.checkpointsGivenUp) {
+      say(
+        `the program ended with exit code ${end.exitCode}, and ${job} could not keep that: run again, it goes on from its last checkpoint`,
+      );
+    } else if (end.earlier) {
       say(`${job} had ended before, with exit code ${end.exitCode}; "continuo run --fresh" starts it anew`);
     }
   } else if (job !== undefined) {

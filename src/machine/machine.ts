@@ -16,6 +16,7 @@ import { ControlWords, Request } from './control-words.ts';
 import { decodeError } from './error-transport.ts';
 import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
+import type { OnStorageError } from './storage-failure.ts';
 import { refuseExposedJob } from './job-isolation.ts';
 import type {
   GuestFigures,
@@ -81,6 +82,12 @@ export interface MachineOptions {
   readonly policy?: PolicyName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
+  /**
+   * What happens when the storage of the job fails: `stop` (the default) ends the run with a StorageError; with `continue` the run goes
+   * on without checkpoints, its held output leaves, and `checkpointsGivenUp` says so at the end. Where the paging file of the job is the
+   * program's memory (`frameCount` with `continuous` or `none`) the run stops in any case. The last checkpoint stands.
+   */
+  readonly onStorageError?: OnStorageError;
   /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
   readonly everySafepoints?: number;
   /** A checkpoint after every so many steps that the program reports by `progress` (see `include/continuo.h`). */
@@ -103,6 +110,7 @@ export type ResumeOptions = Pick<
   | 'writeAhead'
   | 'policy'
   | 'fork'
+  | 'onStorageError'
 >;
 
 export type MachineEnd = RunEnd & RunFigures;
@@ -125,6 +133,8 @@ export interface RunFigures {
   readonly slots: SlotCounts | undefined;
   /** How pages were saved; undefined without a job. */
   readonly policy: PolicyName | undefined;
+  /** Whether storage failed and the run went on without checkpoints: the job does not know how it ended. */
+  readonly checkpointsGivenUp: boolean;
   /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
   readonly copyFaults: number;
   readonly copyMs: number;
@@ -171,6 +181,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** Of checkpoints and what is written ahead of them. */
   #checkpointTimers: NodeJS.Timeout[] = [];
   readonly #interval: Interval;
+  readonly #savesBeside: boolean;
   /** A checkpoint that the timer asked for is not yet durable. */
   #timerWaits = false;
   #autoInterval: AutoInterval | undefined;
@@ -193,6 +204,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#interval = interval;
     this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
     this.#countsSafepoints = data.everySafepoints !== undefined;
+    this.#savesBeside = data.fork;
     this.#worker = takeGuestWorker();
     this.#worker.postMessage({ ...data, control: this.#control.buffer } satisfies GuestThreadData);
     this.ended = new Promise((settle, fail) => {
@@ -331,10 +343,11 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   /**
    * One request of the timer at a time: where checkpoints take longer than the interval, a request made during one would be met as
-   * soon as the guest goes on, and the guest would hardly come to its next instruction.
+   * soon as the guest goes on, and the guest would hardly come to its next instruction. (One that is saved beside the guest holds
+   * nothing up, and is told of only when the guest stops next.)
    */
   #requestByTimer(): void {
-    if (this.#timerWaits) return;
+    if (this.#timerWaits && !this.#savesBeside) return;
     this.#timerWaits = true;
     this.#request(Request.checkpoint);
   }
@@ -373,8 +386,12 @@ function checkedInterval({ intervalMs = 1000, mtbfMs }: Pick<MachineOptions, 'in
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
 }
 
-function policyOf({ policy, fork = false }: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork'> {
-  return { policy, fork };
+function policyOf({
+  policy,
+  fork = false,
+  onStorageError = 'stop',
+}: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork' | 'onStorageError'> {
+  return { policy, fork, onStorageError };
 }
 
 function pagingOf({ frameCount, replacement }: ResumeOptions): PagingRequest | undefined {
