@@ -57,6 +57,7 @@ import { PendingPages } from '../save/pending-pages.ts';
 import { preciseNowMs } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
 import { afterFailure, type CheckpointStore, type StartedSave } from './checkpoint-store.ts';
+import { SlotPages } from './copied-pages.ts';
 import {
   checkPagingHeader,
   createJob,
@@ -321,9 +322,12 @@ export class Store implements CheckpointStore {
 
   #fail(error: unknown, generation: number): void {
     this.#failure = error;
-    // Where pages leave for the file, the guest cannot go on without it.
     if (this.#attachment?.pager?.pagesOut === true) this.#attachment.pager.fail(error);
     this.#withdraw(generation);
+  }
+
+  pageReader(): SlotPages {
+    return new SlotPages(this.#file, this.#image.map, this.#bench);
   }
 
   get pagingFile(): DeviceFile {

@@ -2,13 +2,19 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { UsageError } from '../error/errors.ts';
 import { compareCommand } from './compare.ts';
+import { diffCommand } from './diff.ts';
+import { gcCommand } from './gc.ts';
+import { exportCommand } from './export.ts';
 import { inspectCommand } from './inspect.ts';
 import { intervalCommand } from './interval.ts';
+import { memoryCommand } from './memory.ts';
 import { reportError } from './messages.ts';
+import { restartCommand } from './restart.ts';
 import { resumeCommand } from './resume.ts';
 import { runCommand } from './run.ts';
 import { simulateCommand } from './simulate.ts';
 import { traceCommand } from './trace.ts';
+import { verifyCommand } from './verify.ts';
 
 /** Parses a command line, carries it out and returns its exit code. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -29,6 +35,12 @@ export async function main(args: readonly string[]): Promise<number> {
     runCommand(leave),
     resumeCommand(leave),
     inspectCommand(settle),
+    diffCommand(settle),
+    memoryCommand(settle),
+    verifyCommand(settle),
+    gcCommand(settle),
+    exportCommand(settle),
+    restartCommand(leave),
     compareCommand(settle),
     traceCommand(leave),
     simulateCommand(settle),

@@ -7,10 +7,11 @@ import type { OutputMode } from '../wasi/config.ts';
 import { reportError } from './messages.ts';
 import { parseDirectory, parseVariable } from './option-values.ts';
 import { readProgramFile } from './program-file.ts';
+import { addSecretOptions, type SecretFlags, secretOptionOf } from './secret-file.ts';
 import { type RunFlags, addRunOptions, resumeOptionsOf, supervise } from './supervision.ts';
 
 /** As the parsers of the options below leave them. */
-interface Flags extends RunFlags {
+interface Flags extends RunFlags, SecretFlags {
   readonly job?: string;
   readonly dir: readonly DirectoryGrant[];
   readonly env: Readonly<Record<string, string>>;
@@ -19,6 +20,7 @@ interface Flags extends RunFlags {
   readonly stderr?: string;
   readonly output?: OutputMode;
   readonly fresh?: boolean;
+  readonly canonicalNan?: boolean;
 }
 
 /** `continuo run`: starts a program, or goes on with it where its job directory holds a checkpoint of this very run. */
@@ -43,6 +45,7 @@ export function runCommand(settle: (exitCode: number) => void): Command {
     .option('--stdin <file>', 'standard input, instead of that of this process')
     .option('--stdout <file>', 'standard output; after any number of kills as if there had been none')
     .option('--stderr <file>', 'standard error of the program, in the same way')
+    .option('--canonical-nan', 'the same bits for NaNs on every processor; part of what the job is')
     .addOption(
       new Option(
         '--output <mode>',
@@ -50,6 +53,7 @@ export function runCommand(settle: (exitCode: number) => void): Command {
       ).choices(['immediate', 'commit']),
     );
   addRunOptions(command);
+  addSecretOptions(command);
   return command.action(async (program: string, args: string[]) => {
     settle(await run(program, args, command.opts<Flags>()));
   });
@@ -69,9 +73,11 @@ async function run(path: string, args: readonly string[], flags: Flags): Promise
       ...(flags.stdout === undefined ? {} : { stdout: { kind: 'file', path: flags.stdout } }),
       ...(flags.stderr === undefined ? {} : { stderr: { kind: 'file', path: flags.stderr } }),
       ...(flags.output === undefined ? {} : { outputMode: flags.output }),
+      ...(flags.canonicalNan === undefined ? {} : { canonicalNan: flags.canonicalNan }),
       ...(flags.job === undefined ? {} : { job: flags.job }),
       ...(flags.fresh === undefined ? {} : { fresh: flags.fresh }),
       ...resumeOptionsOf(flags),
+      ...secretOptionOf(flags),
       // Without a job there is nothing that a timer could save.
       intervalMs: flags.job === undefined ? 0 : flags.interval,
     });

@@ -92,6 +92,8 @@ export function addRunOptions(command: Command): Command {
 export function resumeOptionsOf(flags: RunFlags): ResumeOptions {
   const { every, memory, replacement, policy, fork, onStorageError, mtbf } = flags;
   return {
+    // `SignalWatch` does; Windows has no such signal.
+    ...(process.platform === 'win32' ? {} : { checkpointSignal: 'SIGUSR1' as const }),
     ...(mtbf === undefined ? {} : { mtbfMs: mtbf }),
     ...(every?.unit === 'safepoints' ? { everySafepoints: every.count } : {}),
     ...(every?.unit === 'steps' ? { everySteps: every.count } : {}),

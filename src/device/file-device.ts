@@ -58,7 +58,7 @@ class RealFile implements DeviceFile {
     try {
       return new RealFile(
         path,
-        uninterrupted(() => fs.openSync(path, OPEN_FLAGS[mode])),
+        uninterrupted(() => fs.openSync(path, OPEN_FLAGS[mode], 0o600)),
       );
     } catch (error) {
       throw storageError('open', path, error);
@@ -230,6 +230,15 @@ export function kindOfPath(path: string): 'absent' | 'directory' | 'other' {
     return status.isDirectory() ? 'directory' : 'other';
   } catch (error) {
     if (systemErrorCode(error) === 'ENOTDIR') return 'absent';
+    throw storageError('look at', path, error);
+  }
+}
+
+/** Size of the file that the path names, in bytes; undefined where there is none. */
+export function sizeOfPath(path: string): number | undefined {
+  try {
+    return fs.statSync(path, { throwIfNoEntry: false })?.size;
+  } catch (error) {
     throw storageError('look at', path, error);
   }
 }

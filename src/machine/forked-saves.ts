@@ -20,23 +20,19 @@ export class ForkedSaves {
   readonly #store: CheckpointStore;
   readonly #pager: Pager;
   readonly #guard: CopyOnWrite;
+  readonly #memory: WebAssembly.Memory;
   readonly #writer: SaveWriter;
   readonly #events: ForkedSaveEvents;
   #started: StartedSave | undefined;
   #pauseMs = 0;
   #copyFaultsBefore = 0;
 
-  constructor(
-    store: CheckpointStore,
-    pager: Pager,
-    memory: GuestMemory,
-    control: SharedArrayBuffer,
-    events: ForkedSaveEvents,
-  ) {
+  constructor(store: CheckpointStore, pager: Pager, memory: GuestMemory, writer: SaveWriter, events: ForkedSaveEvents) {
     this.#store = store;
     this.#pager = pager;
     this.#guard = new CopyOnWrite(memory, () => this.finish());
-    this.#writer = new SaveWriter(memory.memory, control);
+    this.#memory = memory.memory;
+    this.#writer = writer;
     this.#events = events;
   }
 
@@ -64,7 +60,7 @@ export class ForkedSaves {
     this.#pager.guardSave(this.#guard);
     this.#started = started;
     this.#copyFaultsBefore = this.#guard.copyFaults;
-    this.#writer.give(started, announced);
+    this.#writer.give(started, this.#memory, announced);
     this.#pauseMs = performance.now() - startMs;
   }
 
@@ -94,9 +90,5 @@ export class ForkedSaves {
       this.#pager.guardSave(undefined);
       this.#guard.stop();
     }
-  }
-
-  close(): void {
-    this.#writer.close();
   }
 }

@@ -6,13 +6,14 @@ import { GuestTrapError, type StorageError, assert } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
+import { sealedOrPlain } from '../seal/job-seal.ts';
 import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
 import { ForkedSaves } from './forked-saves.ts';
 import { openGuestJob } from './guest-job.ts';
-import { pagingOptionsFor } from './guest-paging.ts';
+import { pagingOptionsFor, pagingStatsOf } from './guest-paging.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
 import { trapOf } from './guest-stack.ts';
@@ -29,9 +30,9 @@ import type { Pager } from '../pager/pager.ts';
 import type { TraceTrigger } from '../format/trace-format.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import { Tracing } from './tracing.ts';
-import type { PagingStats } from '../pager/paging-stats.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
+import { THREADS_MODULE, threadImports } from './thread-calls.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -41,6 +42,7 @@ import type {
   RunEnd,
 } from './protocol.ts';
 import { SafepointCountdown } from './safepoint-countdown.ts';
+import { SaveWriter } from './save-writer.ts';
 import { StorageFailure, givenUpNotice } from './storage-failure.ts';
 import { captureState, restoreState } from './state-capture.ts';
 import { isSavedToFiles, keepsCheckpoints, trackingFor } from './tracking-choice.ts';
@@ -65,6 +67,7 @@ export class GuestRun {
   #store: CheckpointStore | undefined;
   /** Undefined when nothing is kept. */
   #policy: PolicyName | undefined;
+  readonly #saveWriter: SaveWriter | undefined;
   /** Where checkpoints are saved beside the guest. */
   #forks: ForkedSaves | undefined;
   /** Of a program that directs its checkpoints. */
@@ -100,6 +103,7 @@ export class GuestRun {
     this.#data = data;
     this.#control = control;
     this.#post = post;
+    if (data.fork && data.jobDirectory !== undefined) this.#saveWriter = new SaveWriter(control.buffer, data.seal);
   }
 
   run(): RunEnd {
@@ -111,7 +115,7 @@ export class GuestRun {
       throw error;
     } finally {
       this.#wasi?.close();
-      this.#forks?.close();
+      this.#saveWriter?.close();
       this.#store?.close();
       this.#scratch?.close();
       this.#tracing?.close();
@@ -178,9 +182,9 @@ export class GuestRun {
     const job = openGuestJob(this.#data, jobDirectory, {
       notice: (text) => this.#post({ kind: 'notice', text }),
       // A program that cannot run must not leave a job behind.
-      check: (bytes, policy) => {
+      check: (bytes, policy, wanted) => {
         this.#policy = policy;
-        this.#program = this.#prepareProgram(bytes);
+        this.#program = this.#prepareProgram(bytes, wanted);
         checkImports(this.#program.rewritten.module);
       },
     });
@@ -189,8 +193,9 @@ export class GuestRun {
     return job;
   }
 
-  #prepareProgram(bytes: Uint8Array): Program {
-    return prepareProgram(bytes, { tracking: this.#tracking, counting: this.#data.everySafepoints !== undefined });
+  #prepareProgram(bytes: Uint8Array, { canonicalNan }: JobDescription): Program {
+    const counting = this.#data.everySafepoints !== undefined;
+    return prepareProgram(bytes, { tracking: this.#tracking, counting, canonicalNan });
   }
 
   get #tracking(): AccessTracking {
@@ -206,7 +211,7 @@ export class GuestRun {
   }
 
   #prepare(description: JobDescription, programBytes: Uint8Array, restored: MachineState | undefined): void {
-    this.#program ??= this.#prepareProgram(programBytes);
+    this.#program ??= this.#prepareProgram(programBytes, description);
     const { rewritten, compiled } = this.#program;
     const latest = this.#store?.latest;
     const memory = GuestInstance.createMemory(
@@ -216,6 +221,7 @@ export class GuestRun {
     checkImports(rewritten.module);
     this.#wasi = this.#openWasi(description, memory, restored);
     const imports: WebAssembly.Imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
+    imports[THREADS_MODULE] = this.#interruptible(threadImports);
     if (isDirected(rewritten.module)) {
       this.#directed = this.#direct(restored);
       imports[DIRECTED_MODULE] = this.#interruptible(this.#directed.imports);
@@ -251,8 +257,8 @@ export class GuestRun {
     this.#pager = pager;
     if (pager === undefined) return;
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
-    if (this.#store === undefined || !this.#data.fork || !keepsCheckpoints(this.#policy)) return;
-    this.#forks = new ForkedSaves(this.#store, pager, guestMemory, this.#control.buffer, {
+    if (this.#store === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
+    this.#forks = new ForkedSaves(this.#store, pager, guestMemory, this.#saveWriter, {
       durable: (stats) => this.#noteCheckpoint(stats),
       goesOnAfter: (error) => this.#storage.goesOnAfter(error),
     });
@@ -285,7 +291,7 @@ export class GuestRun {
   }
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
-    const { jobDirectory } = this.#data;
+    const { jobDirectory, seal } = this.#data;
     const blocking = new GuestBlocking(
       this.#control,
       () => this.#post({ kind: 'wantsInput' }),
@@ -294,7 +300,7 @@ export class GuestRun {
     const stdout = this.#outputTarget(description.stdout, 'stdout');
     const stderr = this.#outputTarget(description.stderr, 'stderr');
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
-      ...(jobDirectory === undefined ? {} : { device: new FileDevice(jobDirectory) }),
+      ...(jobDirectory === undefined ? {} : { device: sealedOrPlain(new FileDevice(jobDirectory), seal) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
       onNotice: (text) => this.#post({ kind: 'notice', text }),
       goesOnAfter: (error) => this.#storage.goesOnAfter(error),
@@ -480,7 +486,7 @@ export class GuestRun {
       pages: this.#instance === undefined ? 0 : this.#instance.guestMemory.pageCount,
       hops: this.#hops,
       resumedFrom: this.#resumedFrom,
-      paging: this.#pagingStats(),
+      paging: pagingStatsOf(this.#pager, this.#instance?.guestMemory, this.#data.paging),
       slots: this.#store?.slotCounts(),
       policy: this.#policy,
       checkpointsGivenUp: this.#storage.givenUp,
@@ -488,13 +494,5 @@ export class GuestRun {
       copyMs: this.#forks?.copyMs ?? 0,
       trace: this.#trace,
     };
-  }
-
-  #pagingStats(): PagingStats | undefined {
-    const stats = this.#pager?.stats();
-    if (stats === undefined) return undefined;
-    // A pager that only knows of writes has a frame for every page there could be.
-    const frames = Math.min(stats.frames, Math.max(stats.residentPages, this.#instance.guestMemory.pageCount));
-    return { ...stats, frames: this.#data.paging === undefined ? frames : stats.frames };
   }
 }

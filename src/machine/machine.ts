@@ -2,7 +2,6 @@ import { EventEmitter } from 'node:events';
 import { basename, resolve } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { AutoInterval, DEFAULT_MTBF_MS, observedMtbf } from '../checkpoint/interval.ts';
-import { lockJobDirectory } from '../checkpoint/job-directory.ts';
 import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
@@ -10,6 +9,7 @@ import { UsageError } from '../error/errors.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
+import type { Secret } from '../seal/sealing-key.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
 import { ControlWords, Request } from './control-words.ts';
@@ -18,6 +18,7 @@ import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
 import type { OnStorageError } from './storage-failure.ts';
 import { refuseExposedJob } from './job-isolation.ts';
+import { takeJob } from './taken-job.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -49,6 +50,11 @@ export interface MachineOptions {
   readonly stderr?: OutputTarget;
   /** When output leaves; default `auto`. */
   readonly outputMode?: OutputMode;
+  /**
+   * Makes NaNs that the program can see the same on every processor: arithmetic gives the canonical NaN where it gives any.
+   * Part of what the job is. Relaxed SIMD is refused then. Default false.
+   */
+  readonly canonicalNan?: boolean;
   /** Job directory: made when missing, gone on with when it holds this very run. Without one nothing is kept. */
   readonly job?: string;
   /** Gives up a job that the directory holds and starts anew. */
@@ -88,10 +94,17 @@ export interface MachineOptions {
    * program's memory (`frameCount` with `continuous` or `none`) the run stops in any case. The last checkpoint stands.
    */
   readonly onStorageError?: OnStorageError;
+  /**
+   * Seals a job that is made, and opens one that is sealed: its files say nothing to those who lack the secret, and a changed
+   * one is refused.
+   */
+  readonly secret?: Secret;
   /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
   readonly everySafepoints?: number;
   /** A checkpoint after every so many steps that the program reports by `progress` (see `include/continuo.h`). */
   readonly everySteps?: number;
+  /** The process answers this signal by `checkpoint()`, as the command does: `continuo export` may send it. */
+  readonly checkpointSignal?: 'SIGUSR1';
   /**
    * Records the page references of the run in this file, and its checkpoints without taking them. Not with a job nor with
    * `frameCount`: what they would do to the run is what a simulation of the trace tells.
@@ -111,6 +124,8 @@ export type ResumeOptions = Pick<
   | 'policy'
   | 'fork'
   | 'onStorageError'
+  | 'secret'
+  | 'checkpointSignal'
 >;
 
 export type MachineEnd = RunEnd & RunFigures;
@@ -224,16 +239,17 @@ export class Machine extends EventEmitter<MachineEvents> {
     const description = describe(options);
     const jobDirectory = options.job === undefined ? undefined : resolve(options.job);
     if (jobDirectory !== undefined) refuseExposedJob(jobDirectory, description);
-    const { program, fresh = false, everySafepoints, trace } = options;
+    const { program, fresh = false, everySafepoints, trace, checkpointSignal } = options;
     if (trace !== undefined && (jobDirectory !== undefined || options.frameCount !== undefined)) {
       throw new UsageError('bad-argument', 'a run that is traced has neither a job nor a budget of memory');
     }
-    const lock = jobDirectory === undefined ? undefined : lockJobDirectory(jobDirectory, { create: true });
+    const { lock, seal } = takeJob(jobDirectory, options.secret, { fresh, create: true, checkpointSignal });
     const { everySteps } = options;
     const data = {
       description,
       programBytes: program,
       jobDirectory,
+      seal,
       fresh,
       everySafepoints,
       everySteps,
@@ -248,12 +264,13 @@ export class Machine extends EventEmitter<MachineEvents> {
   static resume(job: string, options: ResumeOptions = {}): Machine {
     const interval = checkedInterval(options);
     const jobDirectory = resolve(job);
-    const lock = lockJobDirectory(jobDirectory);
-    const { everySafepoints, everySteps } = options;
+    const { everySafepoints, everySteps, checkpointSignal } = options;
+    const { lock, seal } = takeJob(jobDirectory, options.secret, { checkpointSignal });
     const nothing = { description: undefined, programBytes: undefined, fresh: false, tracePath: undefined };
     const data = {
       ...nothing,
       jobDirectory,
+      seal,
       everySafepoints,
       everySteps,
       paging: pagingOf(options),
@@ -414,6 +431,7 @@ function describe(options: MachineOptions): JobDescription {
     stdout: describeOutput(options.stdout),
     stderr: describeOutput(options.stderr),
     outputMode: options.outputMode ?? 'auto',
+    canonicalNan: options.canonicalNan ?? false,
   };
 }
 

@@ -3,6 +3,7 @@ import type { StartedSave } from '../checkpoint/checkpoint-store.ts';
 import { assert, StorageError } from '../error/errors.ts';
 import type { PendingBuffers } from '../save/pending-pages.ts';
 import type { FileSave, SaveResult, SlotSave } from '../save/save-work.ts';
+import type { JobSeal } from '../seal/job-seal.ts';
 import { type EncodedError, decodeError } from './error-transport.ts';
 
 /** A file that this thread has open. */
@@ -18,12 +19,14 @@ export interface SaveOrder {
   readonly work: SlotSave | FileSave;
   /** For slots: the file they are in. For a file: the directory it is made in. */
   readonly target: OpenFile | string;
+  readonly memory: WebAssembly.Memory;
   /** Whether the guest is to be interrupted when it is done. */
   readonly announced: boolean;
 }
 
 export interface SaveThreadData {
-  readonly memory: WebAssembly.Memory;
+  /** What the job's files are sealed with. */
+  readonly seal: JobSeal | undefined;
   /** The machine's control words. */
   readonly control: SharedArrayBuffer;
   readonly words: SharedArrayBuffer;
@@ -46,10 +49,11 @@ export class SaveWriter {
   readonly #worker: Worker;
   #given = 0;
 
-  constructor(memory: WebAssembly.Memory, control: SharedArrayBuffer) {
+  /** Starts the thread, which takes as long as many a checkpoint: so before there is a guest. */
+  constructor(control: SharedArrayBuffer, seal: JobSeal | undefined) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    const data: SaveThreadData = { memory, control, words: this.#words.buffer, port: port2 };
+    const data: SaveThreadData = { seal, control, words: this.#words.buffer, port: port2 };
     this.#worker = new Worker(new URL('./save-thread.js', import.meta.url), {
       workerData: data,
       transferList: [port2],
@@ -59,9 +63,10 @@ export class SaveWriter {
     port1.unref();
   }
 
-  give({ source, work, target }: StartedSave, announced: boolean): void {
+  give({ source, work, target }: StartedSave, memory: WebAssembly.Memory, announced: boolean): void {
     const order: SaveOrder = {
       announced,
+      memory,
       pending: source.pending.buffers,
       paging: source.paging === undefined ? undefined : opened(source.paging),
       work,

@@ -141,7 +141,7 @@ export class Pager implements DirtyTracker, HostAccess {
     return this.#frames.frameCount;
   }
 
-  /** Whether there may be more pages than frames, so that pages leave for the file. */
+  /** Whether there may be more pages than frames, so that pages leave for the file: the guest cannot go on without it. */
   get pagesOut(): boolean {
     return this.#frames.frameCount < MAPPED_PAGES_MAX;
   }

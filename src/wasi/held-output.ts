@@ -58,7 +58,7 @@ export class HeldOutput {
         this.#parts.every((part) => this.#generation - part.generation < FILE_COUNT),
         'output is held for too many generations',
       );
-      const name = fileName(this.#generation);
+      const name = heldFileName(this.#generation);
       // Few names are used again and again, so that making them durable is rare.
       if (!this.#device.list().includes(name)) this.#namesUnsynced = true;
       this.#file = this.#device.openFile(name, 'create');
@@ -116,16 +116,9 @@ export class HeldOutput {
   }
 
   #releasePart(part: HeldPart, release: (stream: number, bytes: Uint8Array) => boolean): boolean {
-    const file = this.#device.openFile(fileName(part.generation), 'read');
+    const file = this.#device.openFile(heldFileName(part.generation), 'read');
     try {
-      const found = checksumOf(file, part.lengthBytes, this.#buffer);
-      if (found !== part.checksum) {
-        throw new CorruptionError(
-          `${file.path} does not hold the output that the checkpoint left to be shown; ` +
-            'that output is lost: run the job again with --fresh to have it from the beginning',
-          { path: file.path, byteOffset: 0, expected: part.checksum, found },
-        );
-      }
+      refuseDamaged(file, part, this.#buffer);
       let at = 0;
       while (at < part.lengthBytes) {
         file.readInto(this.#buffer.subarray(0, HEAD_BYTES), at);
@@ -150,8 +143,106 @@ export class HeldOutput {
   }
 }
 
-function fileName(generation: number): string {
+function refuseDamaged(file: DeviceFile, part: HeldPart, buffer: Uint8Array): void {
+  const found = checksumOf(file, part.lengthBytes, buffer);
+  if (found === part.checksum) return;
+  throw new CorruptionError(
+    `${file.path} does not hold the output that the checkpoint left to be shown; ` +
+      'that output is lost: run the job again with --fresh to have it from the beginning',
+    { path: file.path, byteOffset: 0, field: 'checksum', expected: part.checksum, found },
+  );
+}
+
+/** Holds the output that a checkpoint left to be shown against its checksum. @throws CorruptionError; StorageError. */
+export function checkHeldPart(device: Device, part: HeldPart): void {
+  const file = device.openFile(heldFileName(part.generation), 'read');
+  try {
+    refuseDamaged(file, part, new Uint8Array(BUFFER_BYTES));
+  } finally {
+    file.close();
+  }
+}
+
+/** The file of a generation; a later one has the same, when this one's output was released. */
+export function heldFileName(generation: number): string {
   return `output-held-${generation % FILE_COUNT}`;
+}
+
+/**
+ * Copies the output that a state holds back out of a job directory, part by part; false: a file does not hold it, or no longer.
+ */
+export function copyHeldOutput(device: Device, parts: readonly HeldPart[], take: (bytes: Uint8Array) => void): boolean {
+  const names = new Set(device.list());
+  for (const { generation, lengthBytes, checksum } of parts) {
+    const name = heldFileName(generation);
+    if (!names.has(name)) return false;
+    const file = device.openFile(name, 'read');
+    try {
+      if (file.sizeBytes() < lengthBytes) return false;
+      let found = 0;
+      for (let at = 0; at < lengthBytes; at += BUFFER_BYTES) {
+        const view = new Uint8Array(Math.min(BUFFER_BYTES, lengthBytes - at));
+        found = crc32(view.subarray(0, file.readInto(view, at)), found);
+        take(view);
+      }
+      if (found !== checksum) return false;
+    } finally {
+      file.close();
+    }
+  }
+  return true;
+}
+
+/** Puts output that a state holds back into a new job directory, as it comes. */
+export class HeldOutputImport {
+  readonly #device: Device;
+  readonly #parts: readonly HeldPart[];
+  #part = 0;
+  #atBytes = 0;
+  #file: DeviceFile | undefined;
+
+  /** @throws CorruptionError for parts that no state has. */
+  constructor(device: Device, parts: readonly HeldPart[]) {
+    this.#device = device;
+    this.#parts = parts;
+    const names = new Set(parts.map(({ generation }) => heldFileName(generation)));
+    if (names.size < parts.length) throw new CorruptionError('the state holds output of too many generations');
+  }
+
+  /** @throws CorruptionError when there is more than the state says. */
+  add(bytes: Uint8Array): void {
+    let rest = bytes;
+    while (rest.length > 0) {
+      this.#finishParts();
+      const part = this.#parts[this.#part];
+      if (part === undefined) throw new CorruptionError('there is more held output than the state says');
+      this.#file ??= this.#device.openFile(heldFileName(part.generation), 'create');
+      const piece = rest.subarray(0, part.lengthBytes - this.#atBytes);
+      this.#file.write(piece, this.#atBytes);
+      this.#atBytes += piece.length;
+      rest = rest.subarray(piece.length);
+    }
+  }
+
+  /** @throws CorruptionError when something is missing. */
+  finish(): void {
+    this.#finishParts();
+    if (this.#part < this.#parts.length) throw new CorruptionError('there is less held output than the state says');
+  }
+
+  #finishParts(): void {
+    while (this.#part < this.#parts.length && this.#atBytes === this.#parts[this.#part].lengthBytes) {
+      this.#file?.sync();
+      this.close();
+      this.#part += 1;
+      this.#atBytes = 0;
+    }
+  }
+
+  close(): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
 }
 
 export function isHeldName(name: string): boolean {

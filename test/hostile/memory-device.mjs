@@ -14,7 +14,7 @@ export class MemoryDevice {
   }
 
   list() {
-    return [...this.files.keys()].sort();
+    return [...this.files.keys()].toSorted((a, b) => (a < b ? -1 : 1));
   }
 
   openFile(name, mode) {
