@@ -284,7 +284,6 @@ export class CheckpointFiles implements CheckpointStore {
   /** What a failed sync leaves may look complete and not be: the file is removed as far as the system still lets us. */
   #fail(error: unknown, name: string): void {
     this.#failure = error;
-    this.#pager?.fail(error);
     try {
       this.#device.remove(name);
     } catch (failure) {

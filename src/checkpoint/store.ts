@@ -319,7 +319,7 @@ export class Store implements CheckpointStore {
 
   #fail(error: unknown, generation: number): void {
     this.#failure = error;
-    this.#attachment?.pager?.fail(error);
+    if (this.#attachment?.pager?.pagesOut === true) this.#attachment.pager.fail(error);
     this.#withdraw(generation);
   }
 

@@ -22,6 +22,7 @@ export interface RunFlags {
   readonly policy?: PolicyName;
   readonly fork?: boolean;
   readonly keep?: number;
+  readonly onStorageError?: NonNullable<ResumeOptions['onStorageError']>;
   readonly stats?: string;
   readonly checkpointExitCode: number;
   readonly verbose?: boolean;
@@ -30,6 +31,8 @@ export interface RunFlags {
 
 /** HTCondor's code for a job that made a checkpoint and wants to be run again. */
 const CHECKPOINT_EXIT_CODE = 85;
+/** The program ended well, and its job could not keep that (EX_TEMPFAIL of sysexits.h). */
+const UNKEPT_EXIT_CODE = 75;
 
 export function addRunOptions(command: Command): Command {
   return command
@@ -76,6 +79,12 @@ export function addRunOptions(command: Command): Command {
         (text) => parseNumber(text, 1, KEEP_MAX),
       ),
     )
+    .addOption(
+      new Option(
+        '--on-storage-error <way>',
+        'when storage of the job fails: stop with its error, or go on without checkpoints',
+      ).choices(['stop', 'continue']),
+    )
     .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
     .addOption(
       new Option('--checkpoint-exit-code <code>', 'exit code after a checkpoint for SIGTERM or SIGINT')
@@ -87,7 +96,8 @@ export function addRunOptions(command: Command): Command {
 }
 
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
-export function resumeOptionsOf({ every, memory, replacement, policy, fork, keep, mtbf }: RunFlags): ResumeOptions {
+export function resumeOptionsOf(flags: RunFlags): ResumeOptions {
+  const { every, memory, replacement, policy, fork, keep, onStorageError, mtbf } = flags;
   return {
     // `SignalWatch` does; Windows has no such signal.
     ...(process.platform === 'win32' ? {} : { checkpointSignal: 'SIGUSR1' as const }),
@@ -99,6 +109,7 @@ export function resumeOptionsOf({ every, memory, replacement, policy, fork, keep
     ...(policy === undefined ? {} : { policy }),
     ...(fork === undefined ? {} : { fork }),
     ...(keep === undefined ? {} : { keep }),
+    ...(onStorageError === undefined ? {} : { onStorageError }),
   };
 }
 
@@ -170,14 +181,18 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
 }
 
 function exitCodeOf(end: MachineEnd, { flags, job }: SupervisedRun, signals: SignalWatch): number {
-  if (end.kind === 'exited') return end.exitCode;
+  if (end.kind === 'exited') return end.checkpointsGivenUp && end.exitCode === 0 ? UNKEPT_EXIT_CODE : end.exitCode;
   if (job !== undefined) return flags.checkpointExitCode;
   return SIGNAL_EXIT_CODES[signals.stoppedBy ?? 'SIGTERM'];
 }
 
 function announceEnd(end: MachineEnd, job: string | undefined): void {
   if (end.kind === 'exited') {
-    if (end.earlier) {
+    if (end.checkpointsGivenUp) {
+      say(
+        `the program ended with exit code ${end.exitCode}, and ${job} could not keep that: run again, it goes on from its last checkpoint`,
+      );
+    } else if (end.earlier) {
       say(`${job} had ended before, with exit code ${end.exitCode}; "continuo run --fresh" starts it anew`);
     }
   } else if (job !== undefined) {

@@ -4,6 +4,8 @@ import { MAPPED_PAGES_MAX } from '../format/paging-format.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { createRelease } from '../memory/memory-release.ts';
 import { type AccessTracking, checksAccesses } from '../rewrite/access-emitter.ts';
+import type { Pager } from '../pager/pager.ts';
+import type { PagingStats } from '../pager/paging-stats.ts';
 import type { PagingRequest } from './protocol.ts';
 
 /**
@@ -29,4 +31,16 @@ export function pagingOptionsFor(
     );
   }
   return { frameCount, release, protects, ...(replacement === undefined ? {} : { replacement }) };
+}
+
+/** Figures of what paging did; a pager that only knows of writes has a frame for every page there could be. */
+export function pagingStatsOf(
+  pager: Pager | undefined,
+  memory: GuestMemory | undefined,
+  request: PagingRequest | undefined,
+): PagingStats | undefined {
+  if (pager === undefined || memory === undefined) return undefined;
+  const stats = pager.stats();
+  if (request !== undefined) return stats;
+  return { ...stats, frames: Math.min(stats.frames, Math.max(stats.residentPages, memory.pageCount)) };
 }

@@ -2,7 +2,7 @@ import type { CheckpointStats } from '../checkpoint/checkpoint.ts';
 import type { CheckpointStore, PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { ScratchStore } from '../checkpoint/scratch-store.ts';
 import { FileDevice } from '../device/file-device.ts';
-import { ContinuoError, GuestTrapError, assert } from '../error/errors.ts';
+import { GuestTrapError, type StorageError, assert } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
@@ -13,10 +13,10 @@ import { type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
 import { ForkedSaves } from './forked-saves.ts';
 import { openGuestJob } from './guest-job.ts';
-import { pagingOptionsFor } from './guest-paging.ts';
+import { pagingOptionsFor, pagingStatsOf } from './guest-paging.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
-import { FunctionNames, guestStackOf } from './guest-stack.ts';
+import { trapOf } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
 import { keptJournalGenerations } from './kept-host-states.ts';
 import { identityOf } from './job-description.ts';
@@ -31,7 +31,6 @@ import type { Pager } from '../pager/pager.ts';
 import type { TraceTrigger } from '../format/trace-format.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import { Tracing } from './tracing.ts';
-import type { PagingStats } from '../pager/paging-stats.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
 import { THREADS_MODULE, threadImports } from './thread-calls.ts';
@@ -45,14 +44,11 @@ import type {
 } from './protocol.ts';
 import { SafepointCountdown } from './safepoint-countdown.ts';
 import { SaveWriter } from './save-writer.ts';
+import { StorageFailure, givenUpNotice } from './storage-failure.ts';
 import { captureState, restoreState } from './state-capture.ts';
-import { keepsCheckpoints, trackingFor } from './tracking-choice.ts';
-
-/** V8's words for the end of the stack, which a guest reaches by recursion too deep. */
-const STACK_OVERFLOW = 'Maximum call stack size exceeded';
+import { isSavedToFiles, keepsCheckpoints, trackingFor } from './tracking-choice.ts';
 
 const UNFINISHED = { finished: false, exitCode: 0 };
-
 /** Pages written ahead at a time: 2 MB, about a millisecond. */
 const WRITE_AHEAD_PAGES_MAX = 512;
 
@@ -99,6 +95,10 @@ export class GuestRun {
   #hops = 0;
   #countdown: SafepointCountdown | undefined;
   #resumedFrom = 0;
+  readonly #storage = new StorageFailure(
+    () => this.#mayGiveUp,
+    (error) => this.#giveUp(error),
+  );
 
   constructor(data: GuestThreadData, control: ControlWords, post: (message: GuestMessage) => void) {
     this.#data = data;
@@ -142,11 +142,13 @@ export class GuestRun {
       guestMs: this.#guestMs,
       failures: this.#failures,
     });
-    if (restored === undefined && this.#takesCheckpoints) this.#commit('start', { finished: false, exitCode: 0 });
+    if (restored === undefined && this.#takesCheckpoints)
+      this.#storage.attempt(() => this.#commit('start', UNFINISHED));
     const end = this.#runCalls(restored !== undefined && restored.frames.length > 0);
     if (this.#tracing !== undefined) return this.#endTrace(this.#tracing, end);
-    if (end.kind !== 'exited' || this.#store === undefined) return end;
-    const generation = this.#commitEnd(end.exitCode);
+    if (end.kind !== 'exited' || this.#store === undefined || this.#storage.givenUp) return end;
+    const generation = this.#storage.attempt(() => this.#commitEnd(end.exitCode));
+    if (generation === undefined) return end;
     return this.#outputIsLeft ? { kind: 'stopped', generation } : end;
   }
 
@@ -156,6 +158,7 @@ export class GuestRun {
 
   /** Whether checkpoints are taken, or noted, between start and end. */
   get #keepsCheckpoints(): boolean {
+    if (this.#storage.givenUp) return false;
     return this.#tracing !== undefined || (this.#store !== undefined && keepsCheckpoints(this.#policy));
   }
 
@@ -256,8 +259,9 @@ export class GuestRun {
     if (pager === undefined) return;
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
     if (this.#store === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
-    this.#forks = new ForkedSaves(this.#store, pager, guestMemory, this.#saveWriter, (stats) => {
-      this.#noteCheckpoint(stats);
+    this.#forks = new ForkedSaves(this.#store, pager, guestMemory, this.#saveWriter, {
+      durable: (stats) => this.#noteCheckpoint(stats),
+      goesOnAfter: (error) => this.#storage.goesOnAfter(error),
     });
   }
 
@@ -302,7 +306,19 @@ export class GuestRun {
       keep: this.#store?.keep ?? 1,
       keptGenerations: keptJournalGenerations(this.#store),
       onNotice: (text) => this.#post({ kind: 'notice', text }),
+      goesOnAfter: (error) => this.#storage.goesOnAfter(error),
     });
+  }
+
+  /** Not where the guest's memory is in the file whose storage would have failed. */
+  get #mayGiveUp(): boolean {
+    const { paging, onStorageError } = this.#data;
+    return onStorageError === 'continue' && (paging === undefined || isSavedToFiles(this.#policy));
+  }
+
+  #giveUp(error: StorageError): void {
+    this.#post({ kind: 'notice', text: givenUpNotice(error) });
+    this.#wasi.stopHoldingOutput();
   }
 
   /** A function of the embedder is called in its own thread, with a copy: the guest writes to the same place again. */
@@ -354,7 +370,7 @@ export class GuestRun {
       while (outcome.captured) {
         if (this.#hostFailure !== undefined) throw this.#hostFailure.error;
         if (this.#exitCode !== undefined) return { kind: 'exited', exitCode: this.#exitCode, earlier: false };
-        const generation = this.#handleCapture();
+        const generation = this.#storage.attempt(() => this.#handleCapture());
         if (generation !== undefined) return { kind: 'stopped', generation };
         outcome = this.#timed(() => this.#instance.resume());
       }
@@ -398,7 +414,8 @@ export class GuestRun {
   }
 
   #stop(): number {
-    return this.#keepsCheckpoints ? this.#commit('stop', UNFINISHED) : (this.#store?.latest?.generation ?? 0);
+    const kept = this.#keepsCheckpoints ? this.#storage.attempt(() => this.#commit('stop', UNFINISHED)) : undefined;
+    return kept ?? this.#store?.latest?.generation ?? 0;
   }
 
   /** A checkpoint between start and end; returns its generation when the run is to stop there. */
@@ -460,17 +477,9 @@ export class GuestRun {
     return this.#commit('end', { finished: true, exitCode });
   }
 
-  /** A trap of the guest as an error that shows its stack; anything else as it is. */
+  /** A fault that cannot be served makes the guest trap; the reason is the pager's. */
   #explain(error: unknown): unknown {
-    if (error instanceof ContinuoError || !(error instanceof Error)) return error;
-    // A fault that cannot be served makes the guest trap; the reason is the pager's.
-    const failure = this.#pager?.failure ?? this.#tracing?.recorder.failure;
-    if (failure !== undefined) return failure;
-    const overflow = error instanceof RangeError && error.message === STACK_OVERFLOW;
-    if (!(error instanceof WebAssembly.RuntimeError) && !overflow) return error;
-    const { module } = this.#program.rewritten;
-    const stack = guestStackOf(error, module, new FunctionNames(module));
-    return new GuestTrapError(overflow ? 'call stack exhausted' : error.message, stack, error);
+    return trapOf(error, this.#pager?.failure ?? this.#tracing?.recorder.failure, this.#program.rewritten.module);
   }
 
   /** Figures of the run as far as it has come. */
@@ -480,20 +489,13 @@ export class GuestRun {
       pages: this.#instance === undefined ? 0 : this.#instance.guestMemory.pageCount,
       hops: this.#hops,
       resumedFrom: this.#resumedFrom,
-      paging: this.#pagingStats(),
+      paging: pagingStatsOf(this.#pager, this.#instance?.guestMemory, this.#data.paging),
       slots: this.#store?.slotCounts(),
       policy: this.#policy,
+      checkpointsGivenUp: this.#storage.givenUp,
       copyFaults: this.#forks?.copyFaults ?? 0,
       copyMs: this.#forks?.copyMs ?? 0,
       trace: this.#trace,
     };
-  }
-
-  #pagingStats(): PagingStats | undefined {
-    const stats = this.#pager?.stats();
-    if (stats === undefined) return undefined;
-    // A pager that only knows of writes has a frame for every page there could be.
-    const frames = Math.min(stats.frames, Math.max(stats.residentPages, this.#instance.guestMemory.pageCount));
-    return { ...stats, frames: this.#data.paging === undefined ? frames : stats.frames };
   }
 }

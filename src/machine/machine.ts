@@ -17,6 +17,7 @@ import { ControlWords, Request } from './control-words.ts';
 import { decodeError } from './error-transport.ts';
 import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
+import type { OnStorageError } from './storage-failure.ts';
 import { refuseExposedJob } from './job-isolation.ts';
 import { takeJob } from './taken-job.ts';
 import type {
@@ -91,6 +92,12 @@ export interface MachineOptions {
   /** How many checkpoints are kept, the newest included: 1 to 64. Default: as the job had it, 1 for a new one. */
   readonly keep?: number;
   /**
+   * What happens when the storage of the job fails: `stop` (the default) ends the run with a StorageError; with `continue` the run goes
+   * on without checkpoints, its held output leaves, and `checkpointsGivenUp` says so at the end. Where the paging file of the job is the
+   * program's memory (`frameCount` with `continuous` or `none`) the run stops in any case. The last checkpoint stands.
+   */
+  readonly onStorageError?: OnStorageError;
+  /**
    * Seals a job that is made, and opens one that is sealed: its files say nothing to those who lack the secret, and a changed
    * one is refused.
    */
@@ -120,6 +127,7 @@ export type ResumeOptions = Pick<
   | 'policy'
   | 'fork'
   | 'keep'
+  | 'onStorageError'
   | 'secret'
   | 'checkpointSignal'
 > & {
@@ -147,6 +155,8 @@ export interface RunFigures {
   readonly slots: SlotCounts | undefined;
   /** How pages were saved; undefined without a job. */
   readonly policy: PolicyName | undefined;
+  /** Whether storage failed and the run went on without checkpoints: the job does not know how it ended. */
+  readonly checkpointsGivenUp: boolean;
   /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
   readonly copyFaults: number;
   readonly copyMs: number;
@@ -193,6 +203,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** Of checkpoints and what is written ahead of them. */
   #checkpointTimers: NodeJS.Timeout[] = [];
   readonly #interval: Interval;
+  readonly #savesBeside: boolean;
   /** A checkpoint that the timer asked for is not yet durable. */
   #timerWaits = false;
   #autoInterval: AutoInterval | undefined;
@@ -215,6 +226,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#interval = interval;
     this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
     this.#countsSafepoints = data.everySafepoints !== undefined;
+    this.#savesBeside = data.fork;
     this.#worker = takeGuestWorker();
     this.#worker.postMessage({ ...data, control: this.#control.buffer } satisfies GuestThreadData);
     this.ended = new Promise((settle, fail) => {
@@ -355,10 +367,11 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   /**
    * One request of the timer at a time: where checkpoints take longer than the interval, a request made during one would be met as
-   * soon as the guest goes on, and the guest would hardly come to its next instruction.
+   * soon as the guest goes on, and the guest would hardly come to its next instruction. (One that is saved beside the guest holds
+   * nothing up, and is told of only when the guest stops next.)
    */
   #requestByTimer(): void {
-    if (this.#timerWaits) return;
+    if (this.#timerWaits && !this.#savesBeside) return;
     this.#timerWaits = true;
     this.#request(Request.checkpoint);
   }
@@ -397,12 +410,14 @@ function checkedInterval({ intervalMs = 1000, mtbfMs }: Pick<MachineOptions, 'in
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
 }
 
-function policyOf(options: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork' | 'keep' | 'at'> {
-  const { policy, fork = false, keep, at } = options;
+type SavingData = Pick<GuestThreadData, 'policy' | 'fork' | 'keep' | 'at' | 'onStorageError'>;
+
+function policyOf(options: ResumeOptions): SavingData {
+  const { policy, fork = false, keep, at, onStorageError = 'stop' } = options;
   if (keep !== undefined && !(Number.isInteger(keep) && keep >= 1 && keep <= KEEP_MAX)) {
     throw new UsageError('bad-argument', `a job keeps 1 to ${KEEP_MAX} checkpoints, not ${keep}`);
   }
-  return { policy, fork, keep, at };
+  return { policy, fork, keep, at, onStorageError };
 }
 
 function pagingOf({ frameCount, replacement }: ResumeOptions): PagingRequest | undefined {

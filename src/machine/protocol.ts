@@ -6,6 +6,7 @@ import type { JobSeal } from '../seal/job-seal.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { EncodedError } from './error-transport.ts';
+import type { OnStorageError } from './storage-failure.ts';
 
 /** Where output goes, as plain data: the function of a `sink` stays with the embedder, in the control thread. */
 export type OutputDescription = { kind: 'inherit' } | { kind: 'file'; path: string } | { kind: 'sink' };
@@ -57,6 +58,7 @@ export interface GuestThreadData {
   readonly at: number | undefined;
   /** Whether checkpoints are saved beside the guest. */
   readonly fork: boolean;
+  readonly onStorageError: OnStorageError;
   /** Undefined: all pages are resident. */
   readonly paging: PagingRequest | undefined;
   /** File that the page references of the run are recorded in; undefined: they are not. There is no job then. */
@@ -86,6 +88,8 @@ export interface GuestFigures {
   readonly slots: SlotCounts | undefined;
   /** How pages were saved; undefined without a job. */
   readonly policy: PolicyName | undefined;
+  /** Whether storage failed and the run went on without checkpoints. */
+  readonly checkpointsGivenUp: boolean;
   /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
   readonly copyFaults: number;
   readonly copyMs: number;

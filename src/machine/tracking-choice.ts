@@ -19,3 +19,8 @@ export function trackingFor(run: {
 export function keepsCheckpoints(policy: PolicyName | undefined): boolean {
   return policy !== undefined && policy !== 'none';
 }
+
+/** Whether pages are saved to files of their own, and not into the paging file. */
+export function isSavedToFiles(policy: PolicyName | undefined): boolean {
+  return policy === 'sequential' || policy === 'incremental';
+}

@@ -60,6 +60,8 @@ export interface WasiOptions {
   readonly keptGenerations?: readonly number[];
   /** Takes messages for the user, a sentence each. */
   readonly onNotice?: (text: string) => void;
+  /** Storage failed while output was kept: whether the guest goes on without it. Default: it does not. */
+  readonly goesOnAfter?: (error: unknown) => boolean;
   /** How directories are held; by default the safest way of this platform. */
   readonly anchorKind?: AnchorKind;
 }
@@ -109,7 +111,10 @@ export class Wasi {
 
     this.#input = openInput(config.stdin, blocking, state?.input);
     const targets = [config.stdout, config.stderr];
-    this.#output = new StandardOutput(targets, config.outputMode, blocking, device, generation, state?.output, notice);
+    this.#output = new StandardOutput(targets, config.outputMode, blocking, device, generation, state?.output, {
+      notice,
+      goesOnAfter: options.goesOnAfter ?? (() => false),
+    });
 
     this.#context = {
       config,
@@ -253,6 +258,11 @@ export class Wasi {
   /** The guest ended without another checkpoint, by a trap: what it wrote since the last one leaves as well. */
   releaseUncommittedOutput(): void {
     this.#output.releaseUncommitted();
+  }
+
+  /** No more checkpoints will be taken: what is held leaves, and what follows leaves at once. Errors: StorageError, CorruptionError. */
+  stopHoldingOutput(): void {
+    this.#output.stopHolding();
   }
 
   /** The guest is done: closes what it has open. A capture and commit after this leave nothing behind. */
