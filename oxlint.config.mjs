@@ -8,6 +8,7 @@ export const layers = {
   error: [],
   memory: ['error'],
   wasm: [],
+  kernel: [],
   format: [],
   device: [],
   rewrite: ['wasm'],
@@ -16,7 +17,7 @@ export const layers = {
   checkpoint: ['device', 'format', 'pager', 'save'],
   wasi: ['device', 'format'],
   simulate: ['format', 'device', 'pager', 'checkpoint'],
-  machine: ['wasm', 'rewrite', 'format', 'device', 'pager', 'save', 'checkpoint', 'wasi', 'simulate'],
+  machine: ['kernel', 'wasm', 'rewrite', 'format', 'device', 'pager', 'save', 'checkpoint', 'wasi', 'simulate'],
   report: [],
   cli: ['wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'report'],
 };

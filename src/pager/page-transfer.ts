@@ -4,6 +4,7 @@ import type { PageKernels } from '../format/page-kernels.ts';
 import { SLOT_BYTES } from '../format/paging-format.ts';
 import type { DeviceFile } from '../device/device.ts';
 import type { PageMap } from './page-map.ts';
+import type { PageProtection } from './page-protection.ts';
 import type { SlotAllocator } from './slot-allocator.ts';
 
 /** Pages that the staging area holds. */
@@ -36,7 +37,17 @@ export class PageTransfer {
   readonly #map: PageMap;
   readonly #slots: SlotAllocator;
 
-  constructor(memory: GuestMemory, kernels: PageKernels, file: DeviceFile, map: PageMap, slots: SlotAllocator) {
+  readonly #protection: PageProtection | undefined;
+
+  constructor(
+    memory: GuestMemory,
+    kernels: PageKernels,
+    file: DeviceFile,
+    map: PageMap,
+    slots: SlotAllocator,
+    protection?: PageProtection,
+  ) {
+    this.#protection = protection;
     this.#memory = memory;
     this.#kernels = kernels;
     this.#file = file;
@@ -47,6 +58,7 @@ export class PageTransfer {
   /** Writes the listed pages (ascending) to new slots of a generation and enters them in the map. Does not sync. */
   pageOut(pages: Uint32Array, count: number, generation: number, softLimit: number): PageOutCounts {
     const counts: PageOutCounts = { pagesWritten: 0, zeroPages: 0 };
+    this.#protection?.bringInPlace(pages, count);
     for (let from = 0; from < count; from += EXAMINED_PAGES_MAX) {
       const examined = Math.min(EXAMINED_PAGES_MAX, count - from);
       const solid = this.#examine(pages, from, examined, generation);
@@ -169,19 +181,21 @@ export class PageTransfer {
   /**
    * Reads slots `slot … slot + count − 1` into the listed pages (see `SlotRuns`) and returns the checksums of what was read (two words
    * each, in the control region until the next call), or undefined where the file ends before them.
-   * At most `STAGED_PAGES_MAX` at once.
+   * At most `STAGED_PAGES_MAX` at once. Where the guest is kept from pages by the kernel they cannot be written at their
+   * places, and lie in the staging area when this returns.
    */
   pageIn(pages: Uint32Array, count: number, slot: number): Uint32Array | undefined {
     const { staging, scratch } = controlRegion;
     const { buffer } = this.#memory.memory;
-    let adjacent = true;
+    let adjacent = this.#protection === undefined;
     for (let i = 1; i < count && adjacent; i++) adjacent = pages[i] === pages[i - 1] + 1;
     const atBytes = adjacent ? BIAS_BYTES + pages[0] * PAGE_BYTES : staging;
     const view = this.#memory.bytes.subarray(atBytes, atBytes + count * PAGE_BYTES);
     this.readCount += 1;
     if (this.#file.readInto(view, slot * SLOT_BYTES) < view.length) return undefined;
     this.#kernels.checksumRun(atBytes, count, RESULTS);
-    if (!adjacent) {
+    if (this.#protection !== undefined) this.#protection.arrived(pages[0], count, staging);
+    else if (!adjacent) {
       new Uint32Array(buffer, scratch, count).set(count === pages.length ? pages : pages.subarray(0, count));
       this.#kernels.scatterPages(staging, scratch, count, BIAS_BYTES);
     }
