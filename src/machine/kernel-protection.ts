@@ -20,6 +20,9 @@ const Place = {
 /** Longer lists are sorted by the engine. */
 const INSERTION_SORT_MAX = 48;
 const NO_PAGE = -1;
+/** A look at one page takes as long as one at a thousand. */
+const LOOKS_MAX = 4;
+const LOOKS_SHIFT = 10;
 
 /**
  * Access to pages by the kernel. A page that is to have no access is moved out of the guest's memory, to the same place of a range of
@@ -51,6 +54,11 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   #changed = new Uint32Array(1024);
   #changedCount = 0;
   readonly #isListed: Uint8Array;
+  /** Behind the last page that ever had a frame. */
+  #end = 0;
+  /** Pages looked at one by one since the guest stands still, and whether all were. */
+  #looks = 0;
+  #allNoted = false;
   /** Pages that get a frame, and where their contents lie; 0: zeros. */
   #arrivedFirst = NO_PAGE;
   #arrivedCount = 0;
@@ -92,7 +100,13 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   }
 
   wasWritten(page: number): boolean {
-    if (this.#places[page] !== Place.readable) return false;
+    if (this.#places[page] !== Place.readable || this.#allNoted) return false;
+    // One look at all pages is worth many at one.
+    if (++this.#looks > LOOKS_MAX + (this.#end >>> LOOKS_SHIFT)) {
+      this.noteWrites(this.#end);
+      this.#allNoted = true;
+      return this.#places[page] !== Place.readable;
+    }
     if (!this.#faults.isWritten(this.#guestAddress + page * PAGE_BYTES)) return false;
     this.#noteWritten(page);
     return true;
@@ -138,7 +152,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
     this.#arrive(page, 1, 0);
   }
 
-  /** The pager gives the memory of pages back that have left: wherever they were. */
+  /** The pager gives the memory of pages back that have left, wherever they were: when the changes are settled. */
   release(firstPage: number, pageCount: number): void {
     const end = firstPage + pageCount;
     let page = firstPage;
@@ -147,7 +161,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
       let next = page + 1;
       while (next < end && (this.#places[next] === Place.aside) === isAside) next += 1;
       const base = isAside ? this.#asideAddress : this.#guestAddress;
-      this.#faults.discard(base + page * PAGE_BYTES, (next - page) * PAGE_BYTES);
+      this.#faults.discardLater(base + page * PAGE_BYTES, (next - page) * PAGE_BYTES);
       this.#places.fill(Place.absent, page, next);
       page = next;
     }
@@ -155,6 +169,9 @@ export class KernelProtection implements PageProtection, MemoryRelease {
 
   /** Makes all changes of access true, those of the page that the guest waits for at last, and lets it go on; −1: it waits for none. */
   settle(waitedFor: number): void {
+    this.#faults.discardNow();
+    this.#looks = 0;
+    this.#allNoted = false;
     const changed = this.#sorted();
     const count = this.#changedCount;
     let next = 0;
@@ -261,6 +278,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
       isWoken = !quietly && !isProtected;
     } else faults.protect(at, lengthBytes, isProtected);
     this.#places.fill(to, first, end);
+    if (end > this.#end) this.#end = end;
     return !isWoken;
   }
 
