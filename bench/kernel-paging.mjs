@@ -15,12 +15,12 @@ const { options } = parseArguments({ rounds: '5', json: '' });
 const rounds = Number(options.rounds);
 const PAGES = 9216;
 const FRAMES = 3072;
-const TOUCHES = 60000;
+const TOUCHES = 200000;
 const PROGRAMS = [
-  ['apsp', ['700', '1'], 4096],
-  ['floyd-warshall', ['700', '1'], 4096],
-  ['matmul', ['900', '1'], 8192],
-  ['sort', ['3000000', '1'], 16384],
+  ['apsp', ['1100', '1'], 4096],
+  ['floyd-warshall', ['1400', '1'], 8192],
+  ['matmul', ['1500', '1'], 32768],
+  ['sort', ['12000000', '1'], 131072],
 ];
 
 const obstacle = kernelPagingObstacle();

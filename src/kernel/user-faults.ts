@@ -80,6 +80,7 @@ function loadCalls() {
     munmap: library.func('int munmap(uintptr_t address, size_t length)'),
     // Moving no bytes returns where they are: the one way to learn the address of shared memory.
     move: library.func('uintptr_t memmove(void *to, void *from, size_t length)'),
+    moveBytes: library.func('memmove', 'uintptr_t', ['uintptr_t', 'uintptr_t', 'size_t']),
     setAffinity: library.func('int sched_setaffinity(int thread, size_t length, void *mask)'),
     getAffinity: library.func('int sched_getaffinity(int thread, size_t length, void *mask)'),
     getCpu: library.func('int sched_getcpu()'),
@@ -235,6 +236,11 @@ export class UserFaults {
       this.copy(to + at, from + at, SYSTEM_PAGE_BYTES, true, quietly);
       this.discard(from + at, SYSTEM_PAGE_BYTES);
     }
+  }
+
+  /** Copies bytes between pages that are there. */
+  copyBytes(to: number, from: number, lengthBytes: number): void {
+    this.#calls.moveBytes(to, from, lengthBytes);
   }
 
   /** Makes pages readable only, until the system lets a write through and notes it; or lets them be written. */

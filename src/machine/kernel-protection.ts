@@ -45,7 +45,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   readonly #faults: UserFaults;
   readonly #access: Uint8Array;
   readonly #firstWrites: Int32Array;
-  readonly #stagingAddress: number;
+  readonly #memoryAddress: number;
   readonly #guestAddress: number;
   readonly #asideAddress: number = 0;
   readonly #lengthBytes: number;
@@ -71,7 +71,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
     this.#access = new Uint8Array(buffer, controlRegion.pageStates, controlRegion.pageStatesBytes);
     this.#firstWrites = new Int32Array(buffer, controlRegion.firstWrites, 1);
     const address = faults.addressOf(memory.bytes);
-    this.#stagingAddress = address;
+    this.#memoryAddress = address;
     this.#guestAddress = address + BIAS_BYTES;
     this.#lengthBytes = guestBytesMax;
     this.#places = new Uint8Array(guestBytesMax >>> PAGE_SHIFT);
@@ -127,25 +127,27 @@ export class KernelProtection implements PageProtection, MemoryRelease {
     }
   }
 
-  bringInPlace(pages: Uint32Array, count: number): void {
-    let next = 0;
-    while (next < count) {
-      const page = pages[next++];
-      const place = this.#places[page];
-      assert(place !== Place.absent, `page ${page} is to be read and has no frame`);
-      if (place !== Place.aside) continue;
-      let end = page + 1;
-      while (next < count && pages[next] === end && this.#places[end] === Place.aside) {
+  stage(pages: Uint32Array, from: number, count: number, at: number): void {
+    const places = this.#places;
+    const end = from + count;
+    let next = from;
+    while (next < end) {
+      const first = next++;
+      const page = pages[first];
+      const isAside = places[page] === Place.aside;
+      assert(places[page] !== Place.absent, `page ${page} is to be read and has no frame`);
+      while (next < end && pages[next] === pages[next - 1] + 1) {
+        if (places[pages[next]] === Place.absent || (places[pages[next]] === Place.aside) !== isAside) break;
         next += 1;
-        end += 1;
       }
-      this.#moveBack(page, end, true);
-      for (let moved = page; moved < end; moved++) this.accessChanged(moved);
+      const base = isAside ? this.#asideAddress : this.#guestAddress;
+      const to = this.#memoryAddress + at + (first - from) * PAGE_BYTES;
+      this.#faults.copyBytes(to, base + page * PAGE_BYTES, (next - first) * PAGE_BYTES);
     }
   }
 
   arrived(firstPage: number, count: number, at: number): void {
-    this.#arrive(firstPage, count, this.#stagingAddress + at);
+    this.#arrive(firstPage, count, this.#memoryAddress + at);
   }
 
   arrivedAsZeros(page: number): void {
