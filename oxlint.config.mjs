@@ -18,8 +18,9 @@ export const layers = {
   wasi: ['device', 'format'],
   simulate: ['format', 'device', 'pager', 'checkpoint'],
   machine: ['kernel', 'wasm', 'rewrite', 'format', 'device', 'pager', 'save', 'checkpoint', 'wasi', 'simulate'],
+  inspect: ['wasm', 'rewrite', 'format', 'device', 'pager', 'checkpoint', 'wasi', 'machine'],
   report: [],
-  cli: ['wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'report'],
+  cli: ['wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'inspect', 'report'],
 };
 
 /** Folders that may open files by `node:fs`: job data, files of the guest, files named on the command line, reports. */

@@ -85,11 +85,11 @@ function compileReference() {
 
 /** Prints the nanoseconds that the touches took and the sum of what they found, eight bytes and four. */
 async function touchingProgram(pattern, touches) {
-  const { parseWat } = await wabt();
+  const assembler = await wabt();
   const write =
     pattern === 'write' ? '(i32.store (local.get $at) (i32.add (i32.load (local.get $at)) (i32.const 1)))' : '';
   // The first page is for what is printed.
-  const parsed = parseWat(
+  const parsed = assembler.parseWat(
     'touches.wat',
     `(module
       (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))

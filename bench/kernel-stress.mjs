@@ -15,7 +15,7 @@ const LIVES_MAX = 12;
 const STORES = ['i32.store8', 'i32.store16', 'i32.store'];
 const LOADS = ['i32.load8_u', 'i32.load16_u', 'i32.load'];
 const command = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
-const { parseWat } = await wabt();
+const assembler = await wabt();
 const endMs = performance.now() + 1000 * Number(options.seconds);
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-kernel-stress-'));
 let programs = 0;
@@ -37,7 +37,7 @@ async function stress(seed) {
   const program = path.join(folder, 'program.wasm');
   fs.writeFileSync(
     program,
-    parseWat('random.wat', randomProgram(random), { bulk_memory: true, simd: true }).toBinary({}).buffer,
+    assembler.parseWat('random.wat', randomProgram(random), { bulk_memory: true, simd: true }).toBinary({}).buffer,
   );
   const plain = spawnSync(process.execPath, [command, 'run', program], { encoding: 'latin1', timeout: HANG_MS });
   if (plain.status !== 0) throw new Error(`seed ${seed}: the program itself fails: ${plain.stderr}`);

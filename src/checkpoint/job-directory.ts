@@ -35,7 +35,7 @@ import { damagedFile } from '../pager/page-damage.ts';
 
 export const JOB_NAME = 'job';
 export const PAGING_NAME = 'paging';
-const NEW_JOB_NAME = 'job.new';
+export const NEW_JOB_NAME = 'job.new';
 const PROGRAM_NAME = 'program.wasm';
 
 /** `job`: a whole job. `none`: empty, or the remains of an unfinished creation. `other`: holds somebody else's files. */

@@ -282,10 +282,12 @@ export class UserFaults {
     this.#discardBytes = 0;
     if (this.#processDescriptor >= 0 && count > 1) {
       const { syscall5 } = this.#calls;
-      const result = syscall5(SYS_PROCESS_MADVISE, this.#processDescriptor, this.#discards, count, MADV_DONTNEED, 0);
-      if (Number(result) === lengthBytes) return;
+      const result = Number(
+        syscall5(SYS_PROCESS_MADVISE, this.#processDescriptor, this.#discards, count, MADV_DONTNEED, 0),
+      );
+      if (result === lengthBytes) return;
       // Before Linux 6.13 it is not for this advice.
-      if (Number(result) < 0) this.#closeProcess();
+      if (result < 0) this.#closeProcess();
     }
     const words = this.#discards;
     for (let at = 0; at < 4 * count; at += 4) {
@@ -346,9 +348,10 @@ export class UserFaults {
     this.#calls.setAffinity(threadId, AFFINITY_BYTES, mask);
   }
 
-  close(): void {
+  /** But for the descriptor of requests where others may be about to use it: they close it. */
+  close(keepsRequests = false): void {
     this.#calls.close(this.descriptor);
-    this.#calls.close(this.requestDescriptor);
+    if (!keepsRequests) this.#calls.close(this.requestDescriptor);
     this.#calls.close(this.#pagemap);
     this.#closeProcess();
   }

@@ -40,6 +40,7 @@ import type {
   RunEnd,
 } from './protocol.ts';
 import { SafepointCountdown } from './safepoint-countdown.ts';
+import { SaveWriter } from './save-writer.ts';
 import { captureState, restoreState } from './state-capture.ts';
 import { isPagedByKernel, keepsCheckpoints, trackingOf } from './tracking-choice.ts';
 
@@ -68,6 +69,7 @@ export class GuestRun {
   #remote: RemoteStore | undefined;
   /** Undefined when nothing is kept. */
   #policy: PolicyName | undefined;
+  readonly #saveWriter: SaveWriter | undefined;
   /** Where checkpoints are saved beside the guest. */
   #forks: ForkedSaves | undefined;
   /** Of a program that directs its checkpoints. */
@@ -99,6 +101,7 @@ export class GuestRun {
     this.#data = data;
     this.#control = control;
     this.#post = post;
+    if (data.fork && data.jobDirectory !== undefined) this.#saveWriter = new SaveWriter(control.buffer);
   }
 
   run(): RunEnd {
@@ -110,7 +113,7 @@ export class GuestRun {
       throw error;
     } finally {
       this.#wasi?.close();
-      this.#forks?.close();
+      this.#saveWriter?.close();
       this.#store?.close();
       this.#remote?.close();
       this.#scratch?.close();
@@ -175,9 +178,9 @@ export class GuestRun {
     const job = openGuestJob(this.#data, jobDirectory, {
       notice: (text) => this.#post({ kind: 'notice', text }),
       // A program that cannot run must not leave a job behind.
-      check: (bytes, policy) => {
+      check: (bytes, policy, wanted) => {
         this.#policy = policy;
-        this.#program = this.#prepareProgram(bytes);
+        this.#program = this.#prepareProgram(bytes, wanted);
         checkImports(this.#program.rewritten.module);
       },
     });
@@ -187,8 +190,9 @@ export class GuestRun {
     return job;
   }
 
-  #prepareProgram(bytes: Uint8Array): Program {
-    return prepareProgram(bytes, { tracking: this.#tracking, counting: this.#data.everySafepoints !== undefined });
+  #prepareProgram(bytes: Uint8Array, { canonicalNan }: JobDescription): Program {
+    const counting = this.#data.everySafepoints !== undefined;
+    return prepareProgram(bytes, { tracking: this.#tracking, counting, canonicalNan });
   }
 
   get #tracking(): AccessTracking {
@@ -203,7 +207,7 @@ export class GuestRun {
   }
 
   #prepare(description: JobDescription, programBytes: Uint8Array, restored: MachineState | undefined): void {
-    this.#program ??= this.#prepareProgram(programBytes);
+    this.#program ??= this.#prepareProgram(programBytes, description);
     const { rewritten, compiled } = this.#program;
     const latest = this.#store?.latest;
     const memory = GuestInstance.createMemory(
@@ -249,11 +253,10 @@ export class GuestRun {
     this.#pager = pager;
     if (pager === undefined) return;
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
-    if (this.#openedStore === undefined || !this.#data.fork || !keepsCheckpoints(this.#policy)) return;
-    const { buffer } = this.#control;
-    this.#forks = new ForkedSaves(this.#openedStore, pager, guestMemory, buffer, (stats) =>
-      this.#noteCheckpoint(stats),
-    );
+    if (this.#openedStore === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
+    this.#forks = new ForkedSaves(this.#openedStore, pager, guestMemory, this.#saveWriter, (stats) => {
+      this.#noteCheckpoint(stats);
+    });
   }
 
   /** The paging file has one owner: the thread that pages opens the job anew, and this one closes it. */
@@ -262,13 +265,7 @@ export class GuestRun {
     this.#openedStore?.close();
     this.#store = undefined;
     const source = this.#data.jobDirectory ?? { identity: identityOf(description, programDigest(program)), program };
-    const remote = openRemoteStore(
-      this.#data,
-      this.#program.rewritten.module,
-      this.#instance.guestMemory,
-      source,
-      latest,
-    );
+    const remote = openRemoteStore(this.#data, this.#instance, source, latest);
     if (this.#openedStore !== undefined) this.#store = remote;
     this.#remote = remote;
     this.#pager = remote;
@@ -432,7 +429,10 @@ export class GuestRun {
     forks.finish();
     const state = this.#captureMachine(UNFINISHED);
     this.#wasi.beforeCommit();
-    forks.begin({ state, trigger, exclusions: this.#directed?.exclusions }, startMs);
+    // Counted checkpoints find the one before done, or wait for it: only held output then needs to know sooner.
+    const { everySafepoints, everySteps } = this.#data;
+    const announced = (everySafepoints ?? everySteps) === undefined || this.#wasi.holdsOutput;
+    forks.begin({ state, trigger, exclusions: this.#directed?.exclusions }, startMs, announced);
     return undefined;
   }
 

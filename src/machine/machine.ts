@@ -49,6 +49,11 @@ export interface MachineOptions {
   readonly stderr?: OutputTarget;
   /** When output leaves; default `auto`. */
   readonly outputMode?: OutputMode;
+  /**
+   * Makes NaNs that the program can see the same on every processor: arithmetic gives the canonical NaN where it gives any.
+   * Part of what the job is. Relaxed SIMD is refused then. Default false.
+   */
+  readonly canonicalNan?: boolean;
   /** Job directory: made when missing, gone on with when it holds this very run. Without one nothing is kept. */
   readonly job?: string;
   /** Gives up a job that the directory holds and starts anew. */
@@ -180,6 +185,8 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** Of checkpoints and what is written ahead of them. */
   #checkpointTimers: NodeJS.Timeout[] = [];
   readonly #interval: Interval;
+  /** A checkpoint that the timer asked for is not yet durable. */
+  #timerWaits = false;
   #autoInterval: AutoInterval | undefined;
   readonly #writesAhead: boolean;
   readonly #countsSafepoints: boolean;
@@ -302,6 +309,7 @@ export class Machine extends EventEmitter<MachineEvents> {
         if (this.#control.hasRequest) this.#request(0);
         return;
       case 'checkpoint':
+        this.#timerWaits = false;
         this.#noteCheckpoint(message.stats);
         this.emit('checkpoint', message.stats);
         return;
@@ -350,10 +358,20 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   #startCheckpointTimers(intervalMs: number): void {
     for (const timer of this.#checkpointTimers) clearInterval(timer);
-    this.#checkpointTimers = [setInterval(() => this.#request(Request.checkpoint), intervalMs)];
+    this.#checkpointTimers = [setInterval(() => this.#requestByTimer(), intervalMs)];
     if (!this.#writesAhead) return;
     const everyMs = Math.max(WRITE_AHEAD_MS_MIN, intervalMs / WRITE_AHEADS_PER_INTERVAL);
     this.#checkpointTimers.push(setInterval(() => this.#request(Request.writeAhead), everyMs));
+  }
+
+  /**
+   * One request of the timer at a time: where checkpoints take longer than the interval, a request made during one would be met as
+   * soon as the guest goes on, and the guest would hardly come to its next instruction.
+   */
+  #requestByTimer(): void {
+    if (this.#timerWaits) return;
+    this.#timerWaits = true;
+    this.#request(Request.checkpoint);
   }
 
   /** The first checkpoint and the last cost other things than those between them. */
@@ -415,6 +433,7 @@ function describe(options: MachineOptions): JobDescription {
     stdout: describeOutput(options.stdout),
     stderr: describeOutput(options.stderr),
     outputMode: options.outputMode ?? 'auto',
+    canonicalNan: options.canonicalNan ?? false,
   };
 }
 

@@ -22,6 +22,8 @@ export interface JobDescription {
   readonly stdout: OutputDescription;
   readonly stderr: OutputDescription;
   readonly outputMode: OutputMode;
+  /** Whether NaNs that the program can see have the same bits on every processor. */
+  readonly canonicalNan: boolean;
 }
 
 /** A budget of memory. */

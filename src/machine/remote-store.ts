@@ -7,7 +7,7 @@ import { BIAS_WASM_PAGES, WASM_PAGE_BYTES } from '../memory/layout.ts';
 import type { Pager } from '../pager/pager.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import { memoryLimits } from '../rewrite/module-encoder.ts';
-import type { Module } from '../wasm/module.ts';
+import type { GuestInstance } from './guest-instance.ts';
 import { type AttachOrder, type PagerFigures, PagerLink } from './pager-link.ts';
 import type { GuestThreadData } from './protocol.ts';
 
@@ -125,17 +125,16 @@ export class RemoteStore implements RunStore, RunPager {
 /** Opens the job of a directory, or a paging file that no restart needs, in the thread that pages, and gives it the guest's memory. */
 export function openRemoteStore(
   { pagerLink, paging }: Pick<GuestThreadData, 'pagerLink' | 'paging'>,
-  module: Module,
-  memory: GuestMemory,
+  { rewritten, guestMemory }: GuestInstance,
   source: string | { readonly identity: JobIdentity; readonly program: Uint8Array },
   latest: Checkpoint | undefined,
 ): RemoteStore {
   assert(pagerLink !== undefined && paging !== undefined, 'no thread pages the guest');
-  const guestBytesMax = (memoryLimits(module).maximum - BIAS_WASM_PAGES) * WASM_PAGE_BYTES;
+  const guestBytesMax = (memoryLimits(rewritten.module).maximum - BIAS_WASM_PAGES) * WASM_PAGE_BYTES;
   const order = {
     ...paging,
     guestBytesMax,
     source: typeof source === 'string' ? { jobDirectory: source } : source,
   };
-  return new RemoteStore(new PagerLink(pagerLink), memory, order, latest);
+  return new RemoteStore(new PagerLink(pagerLink), guestMemory, order, latest);
 }
