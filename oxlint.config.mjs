@@ -11,6 +11,7 @@ export const layers = {
   kernel: [],
   format: [],
   device: [],
+  seal: ['format', 'device'],
   rewrite: ['wasm'],
   pager: ['device', 'format'],
   save: ['device', 'format', 'pager'],

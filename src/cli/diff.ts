@@ -21,8 +21,8 @@ export function diffCommand(settle: (exitCode: number) => void): Command {
     .description('show what differs between the newest checkpoints of two jobs')
     .argument('<a>', 'a job directory')
     .argument('<b>', 'another one')
-    .option('--pages <count>', `pages whose bytes are shown; default ${PAGES}`, parseCount, PAGES)
-    .option('--ranges <count>', `ranges of bytes shown of each page; default ${RANGES}`, parseCount, RANGES)
+    .option('--pages <count>', 'pages whose bytes are shown', parseCount, PAGES)
+    .option('--ranges <count>', 'ranges of bytes shown of each page', parseCount, RANGES)
     .option('--json', 'as JSON');
   return command.action(async (a: string, b: string) => settle(await diff(a, b, command.opts<DiffFlags>())));
 }

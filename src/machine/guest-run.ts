@@ -31,6 +31,7 @@ import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import { Tracing } from './tracing.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
+import { THREADS_MODULE, threadImports } from './thread-calls.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -217,6 +218,7 @@ export class GuestRun {
     checkImports(rewritten.module);
     this.#wasi = this.#openWasi(description, memory, restored);
     const imports: WebAssembly.Imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
+    imports[THREADS_MODULE] = this.#interruptible(threadImports);
     if (isDirected(rewritten.module)) {
       this.#directed = this.#direct(restored);
       imports[DIRECTED_MODULE] = this.#interruptible(this.#directed.imports);
