@@ -64,7 +64,7 @@ export class GuestRun {
   readonly #post: (message: GuestMessage) => void;
   /** The job's; undefined when nothing is kept. */
   #store: RunStore | undefined;
-  /** The same as this thread has opened it: what makes it the pager's, whatever thread that is in. */
+  /** The same as this thread has opened it. */
   #openedStore: CheckpointStore | undefined;
   /** Of a guest that another thread pages. */
   #remote: RemoteStore | undefined;
@@ -341,8 +341,7 @@ export class GuestRun {
   #interruptibleCall(call: (...args: never[]) => number): (...args: never[]) => number {
     return (a: never, b: never, c: never, d: never, e: never, f: never, g: never, h: never, i: never): number => {
       try {
-        const failure = this.#remote?.failure;
-        if (failure !== undefined) throw failure;
+        this.#remote?.refuseMissingPages();
         const result = call(a, b, c, d, e, f, g, h, i);
         if (result !== INTERRUPTED) return result;
       } catch (error) {
@@ -379,9 +378,7 @@ export class GuestRun {
     const startMs = performance.now();
     try {
       const outcome = run();
-      // What a guest made of pages that could not be brought is nothing.
-      const failure = this.#remote?.failure;
-      if (failure !== undefined) throw failure;
+      this.#remote?.refuseMissingPages();
       return outcome;
     } catch (error) {
       throw this.#explain(error);

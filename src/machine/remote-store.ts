@@ -61,6 +61,12 @@ export class RemoteStore implements RunStore, RunPager {
     return this.#failure;
   }
 
+  /** What a guest made of pages that could not be brought is nothing: it must not leave, nor go on. */
+  refuseMissingPages(): void {
+    const { failure } = this;
+    if (failure !== undefined) throw failure;
+  }
+
   loadPages(): void {
     this.#link.give({ kind: 'load', pageCount: this.#pageCount });
   }
