@@ -49,6 +49,7 @@ import type { GuestMemory } from '../memory/guest-memory.ts';
 import { NoRelease, type MemoryRelease } from '../memory/memory-release.ts';
 import { SoftwareTracker, WholeImage, allPages, type DirtyTracker } from '../pager/dirty-tracker.ts';
 import { checksumOfWords, damagedFile } from '../pager/page-damage.ts';
+import type { PageProtection } from '../pager/page-protection.ts';
 import { PAGE_IN_PAGES_MAX, type PageOutCounts, PageTransfer } from '../pager/page-transfer.ts';
 import { Pager } from '../pager/pager.ts';
 import { DEFAULT_REPLACEMENT, type ReplacementName } from '../pager/replacement.ts';
@@ -93,6 +94,8 @@ export interface PagingOptions {
   readonly protects?: boolean;
   /** What looks at pages; a simulation has none with contents. Undefined: the page kernels, on the guest's memory. */
   readonly kernels?: PageKernels;
+  /** What keeps the guest from pages, where its own code does not. */
+  readonly protection?: PageProtection;
 }
 
 /** A checkpoint of which everything is written but the barrier. */
@@ -222,6 +225,7 @@ export class Store implements CheckpointStore {
         assert(working + shadow <= 2 * map.pageCount, '(4) more than twice the image is in use');
       },
       protects: paging.protects ?? false,
+      protection: paging.protection,
     });
     memory.attachPager(pager, paging.frameCount);
     this.#attachment = { memory, tracker: pager, transfer: pager.transfer, pager };

@@ -20,6 +20,7 @@ export interface RunFlags {
   readonly replacement?: NonNullable<ResumeOptions['replacement']>;
   readonly policy?: PolicyName;
   readonly fork?: boolean;
+  readonly tracker?: NonNullable<ResumeOptions['tracker']>;
   readonly stats?: string;
   readonly checkpointExitCode: number;
   readonly verbose?: boolean;
@@ -69,6 +70,12 @@ export function addRunOptions(command: Command): Command {
       ).choices(['continuous', 'incremental', 'sequential', 'none']),
     )
     .option('--fork', 'let the program run on while a checkpoint is saved')
+    .addOption(
+      new Option(
+        '--tracker <way>',
+        "how the program's use of memory becomes known: by checks in its code, or by the kernel",
+      ).choices(['software', 'kernel']),
+    )
     .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
     .addOption(
       new Option('--checkpoint-exit-code <code>', 'exit code after a checkpoint for SIGTERM or SIGINT')
@@ -80,7 +87,7 @@ export function addRunOptions(command: Command): Command {
 }
 
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
-export function resumeOptionsOf({ every, memory, replacement, policy, fork, mtbf }: RunFlags): ResumeOptions {
+export function resumeOptionsOf({ every, memory, replacement, policy, fork, tracker, mtbf }: RunFlags): ResumeOptions {
   return {
     ...(mtbf === undefined ? {} : { mtbfMs: mtbf }),
     ...(every?.unit === 'safepoints' ? { everySafepoints: every.count } : {}),
@@ -89,6 +96,7 @@ export function resumeOptionsOf({ every, memory, replacement, policy, fork, mtbf
     ...(replacement === undefined ? {} : { replacement }),
     ...(policy === undefined ? {} : { policy }),
     ...(fork === undefined ? {} : { fork }),
+    ...(tracker === undefined ? {} : { tracker }),
   };
 }
 

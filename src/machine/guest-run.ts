@@ -12,10 +12,10 @@ import { type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
 import { ForkedSaves } from './forked-saves.ts';
 import { openGuestJob } from './guest-job.ts';
-import { pagingOptionsFor } from './guest-paging.ts';
+import { pagingOptionsFor, shownStats } from './guest-paging.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
-import { FunctionNames, guestStackOf } from './guest-stack.ts';
+import { explainTrap } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
 import { identityOf } from './job-description.ts';
 import {
@@ -25,11 +25,10 @@ import {
   decodeMachineState,
   encodeMachineState,
 } from './machine-state.ts';
-import type { Pager } from '../pager/pager.ts';
+import { type RemoteStore, type RunPager, type RunStore, openRemoteStore } from './remote-store.ts';
 import type { TraceTrigger } from '../format/trace-format.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import { Tracing } from './tracing.ts';
-import type { PagingStats } from '../pager/paging-stats.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
 import type {
@@ -43,10 +42,7 @@ import type {
 import { SafepointCountdown } from './safepoint-countdown.ts';
 import { SaveWriter } from './save-writer.ts';
 import { captureState, restoreState } from './state-capture.ts';
-import { keepsCheckpoints, trackingFor } from './tracking-choice.ts';
-
-/** V8's words for the end of the stack, which a guest reaches by recursion too deep. */
-const STACK_OVERFLOW = 'Maximum call stack size exceeded';
+import { isPagedByKernel, keepsCheckpoints, trackingOf } from './tracking-choice.ts';
 
 const UNFINISHED = { finished: false, exitCode: 0 };
 
@@ -66,7 +62,11 @@ export class GuestRun {
   readonly #control: ControlWords;
   readonly #post: (message: GuestMessage) => void;
   /** The job's; undefined when nothing is kept. */
-  #store: CheckpointStore | undefined;
+  #store: RunStore | undefined;
+  /** The same as this thread has opened it: what makes it the pager's, whatever thread that is in. */
+  #openedStore: CheckpointStore | undefined;
+  /** Of a guest that another thread pages. */
+  #remote: RemoteStore | undefined;
   /** Undefined when nothing is kept. */
   #policy: PolicyName | undefined;
   readonly #saveWriter: SaveWriter | undefined;
@@ -78,7 +78,7 @@ export class GuestRun {
   #checkpointWaits = false;
   /** Of a run that keeps nothing and has a budget of memory. */
   #scratch: ScratchStore | undefined;
-  #pager: Pager | undefined;
+  #pager: RunPager | undefined;
   /** In the place of a pager, where the run is traced. */
   #tracing: Tracing | undefined;
   #trace: TraceSummary | undefined;
@@ -115,6 +115,7 @@ export class GuestRun {
       this.#wasi?.close();
       this.#saveWriter?.close();
       this.#store?.close();
+      this.#remote?.close();
       this.#scratch?.close();
       this.#tracing?.close();
     }
@@ -184,18 +185,18 @@ export class GuestRun {
       },
     });
     this.#store = job.store;
+    this.#openedStore = job.store;
     this.#policy = job.policy;
     return job;
   }
 
   #prepareProgram(bytes: Uint8Array, { canonicalNan }: JobDescription): Program {
-    const counting = this.#data.everySafepoints !== undefined;
-    return prepareProgram(bytes, { tracking: this.#tracking, counting, canonicalNan });
+    const { everySafepoints } = this.#data;
+    return prepareProgram(bytes, { tracking: this.#tracking, counting: everySafepoints !== undefined, canonicalNan });
   }
 
   get #tracking(): AccessTracking {
-    const { paging, fork, tracePath } = this.#data;
-    return trackingFor({ policy: this.#policy, forks: fork, paged: paging !== undefined || tracePath !== undefined });
+    return trackingOf(this.#data, this.#policy);
   }
 
   #restoredState(): MachineState | undefined {
@@ -240,21 +241,35 @@ export class GuestRun {
   /** From here on a paged guest's pages come when they are touched, out of the paging file or as zeros. */
   #attachStore(description: JobDescription, program: Uint8Array): void {
     const { guestMemory } = this.#instance;
-    const options = pagingOptionsFor(this.#data.paging, this.#policy, this.#tracking, guestMemory, (text) => {
+    if (isPagedByKernel(this.#data, this.#policy)) return this.#attachRemote(description, program);
+    const options = pagingOptionsFor(this.#data, this.#policy, this.#tracking, guestMemory, (text) => {
       this.#post({ kind: 'notice', text });
     });
-    if (this.#store === undefined && options !== undefined) {
+    if (this.#openedStore === undefined && options !== undefined) {
       this.#scratch = new ScratchStore(identityOf(description, programDigest(program)), program);
     }
-    const store = this.#store ?? this.#scratch?.store;
+    const store = this.#openedStore ?? this.#scratch?.store;
     const pager = store?.attach(guestMemory, options, this.#tracking === 'software');
     this.#pager = pager;
     if (pager === undefined) return;
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
-    if (this.#store === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
-    this.#forks = new ForkedSaves(this.#store, pager, guestMemory, this.#saveWriter, (stats) => {
-      this.#noteCheckpoint(stats);
-    });
+    const opened = this.#openedStore;
+    if (opened === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
+    const noteCheckpoint = (stats: CheckpointStats): void => this.#noteCheckpoint(stats);
+    this.#forks = new ForkedSaves(opened, pager, guestMemory, this.#saveWriter, noteCheckpoint);
+  }
+
+  /** The paging file has one owner: the thread that pages opens the job anew, and this one closes it. */
+  #attachRemote(description: JobDescription, program: Uint8Array): void {
+    const latest = this.#store?.latest;
+    this.#openedStore?.close();
+    this.#store = undefined;
+    const source = this.#data.jobDirectory ?? { identity: identityOf(description, programDigest(program)), program };
+    const { module } = this.#program.rewritten;
+    const remote = openRemoteStore(this.#data, module, this.#instance.guestMemory, source, latest);
+    if (this.#openedStore !== undefined) this.#store = remote;
+    this.#remote = remote;
+    this.#pager = remote;
   }
 
   #direct(restored: MachineState | undefined): DirectedCalls {
@@ -325,6 +340,8 @@ export class GuestRun {
   #interruptibleCall(call: (...args: never[]) => number): (...args: never[]) => number {
     return (a: never, b: never, c: never, d: never, e: never, f: never, g: never, h: never, i: never): number => {
       try {
+        const failure = this.#remote?.failure;
+        if (failure !== undefined) throw failure;
         const result = call(a, b, c, d, e, f, g, h, i);
         if (result !== INTERRUPTED) return result;
       } catch (error) {
@@ -360,7 +377,11 @@ export class GuestRun {
     if (this.#countdown !== undefined) this.#instance.captureAfterSafepoints(this.#countdown.start());
     const startMs = performance.now();
     try {
-      return run();
+      const outcome = run();
+      // What a guest made of pages that could not be brought is nothing.
+      const failure = this.#remote?.failure;
+      if (failure !== undefined) throw failure;
+      return outcome;
     } catch (error) {
       throw this.#explain(error);
     } finally {
@@ -443,9 +464,9 @@ export class GuestRun {
     this.#post({ kind: 'checkpoint', stats });
   }
 
-  #pagingFigures(pager: Pager): PagingFigures {
+  #pagingFigures(pager: RunPager): PagingFigures {
     const residentDirtyPages = pager.collect(this.#instance.guestMemory.pageCount);
-    return { ...pager.stats(), residentDirtyPages, pagesWrittenContinuous: pager.continuousCount };
+    return { ...pager.stats()!, residentDirtyPages, pagesWrittenContinuous: pager.continuousCount };
   }
 
   /** The program has ended: its job remembers how, so that the same command does not run it again. */
@@ -456,15 +477,9 @@ export class GuestRun {
 
   /** A trap of the guest as an error that shows its stack; anything else as it is. */
   #explain(error: unknown): unknown {
-    if (error instanceof ContinuoError || !(error instanceof Error)) return error;
     // A fault that cannot be served makes the guest trap; the reason is the pager's.
-    const failure = this.#pager?.failure ?? this.#tracing?.recorder.failure;
-    if (failure !== undefined) return failure;
-    const overflow = error instanceof RangeError && error.message === STACK_OVERFLOW;
-    if (!(error instanceof WebAssembly.RuntimeError) && !overflow) return error;
-    const { module } = this.#program.rewritten;
-    const stack = guestStackOf(error, module, new FunctionNames(module));
-    return new GuestTrapError(overflow ? 'call stack exhausted' : error.message, stack, error);
+    const reason = this.#pager?.failure ?? this.#tracing?.recorder.failure;
+    return error instanceof ContinuoError ? error : (reason ?? explainTrap(error, this.#program.rewritten.module));
   }
 
   /** Figures of the run as far as it has come. */
@@ -474,20 +489,12 @@ export class GuestRun {
       pages: this.#instance === undefined ? 0 : this.#instance.guestMemory.pageCount,
       hops: this.#hops,
       resumedFrom: this.#resumedFrom,
-      paging: this.#pagingStats(),
+      paging: shownStats(this.#pager, this.#data.paging, this.#instance?.guestMemory),
       slots: this.#store?.slotCounts(),
       policy: this.#policy,
       copyFaults: this.#forks?.copyFaults ?? 0,
       copyMs: this.#forks?.copyMs ?? 0,
       trace: this.#trace,
     };
-  }
-
-  #pagingStats(): PagingStats | undefined {
-    const stats = this.#pager?.stats();
-    if (stats === undefined) return undefined;
-    // A pager that only knows of writes has a frame for every page there could be.
-    const frames = Math.min(stats.frames, Math.max(stats.residentPages, this.#instance.guestMemory.pageCount));
-    return { ...stats, frames: this.#data.paging === undefined ? frames : stats.frames };
   }
 }

@@ -17,6 +17,7 @@ import { decodeError } from './error-transport.ts';
 import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
 import { refuseExposedJob } from './job-isolation.ts';
+import { PagerWorker } from './pager-worker.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -84,6 +85,8 @@ export interface MachineOptions {
    * named; the first and the last keep checkpoints in one place, the others in another, and only within these can it change.
    */
   readonly policy?: PolicyName;
+  /** How the guest's use of pages becomes known. Default `software`. */
+  readonly tracker?: TrackerName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
   /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
@@ -108,7 +111,11 @@ export type ResumeOptions = Pick<
   | 'writeAhead'
   | 'policy'
   | 'fork'
+  | 'tracker'
 >;
+
+/** How the guest's use of pages becomes known: by checks in its code, or by the kernel. */
+export type TrackerName = 'software' | 'kernel';
 
 export type MachineEnd = RunEnd & RunFigures;
 
@@ -170,6 +177,8 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly ended: Promise<MachineEnd>;
   readonly #control = new ControlWords();
   readonly #worker: Worker;
+  /** Where the kernel stops the guest at absent pages. */
+  readonly #pagerWorker: PagerWorker | undefined;
   readonly #lock: JobLock | undefined;
   readonly #startMs = performance.now();
   readonly #timers: NodeJS.Timeout[] = [];
@@ -186,11 +195,12 @@ export class Machine extends EventEmitter<MachineEvents> {
   #words: Int32Array | undefined;
 
   private constructor(
-    data: Omit<GuestThreadData, 'control'>,
+    data: Omit<GuestThreadData, 'control' | 'pagerLink'>,
     lock: JobLock | undefined,
     interval: Interval,
     sinks: OutputSinks,
     writeAhead: boolean,
+    tracker: TrackerName,
   ) {
     super();
     this.#sinks = sinks;
@@ -199,7 +209,16 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
     this.#countsSafepoints = data.everySafepoints !== undefined;
     this.#worker = takeGuestWorker();
-    this.#worker.postMessage({ ...data, control: this.#control.buffer } satisfies GuestThreadData);
+    const pagesByKernel = tracker === 'kernel' && data.paging !== undefined;
+    this.#pagerWorker = pagesByKernel
+      ? new PagerWorker(
+          () => this.#request(0),
+          (error) => this.#tellOfPager(error),
+        )
+      : undefined;
+    const pagerLink = this.#pagerWorker?.link;
+    const guestData: GuestThreadData = { ...data, control: this.#control.buffer, pagerLink };
+    this.#worker.postMessage(guestData, pagerLink === undefined ? [] : [pagerLink.port]);
     this.ended = new Promise((settle, fail) => {
       this.#worker.on('message', (message: GuestMessage) => this.#receive(message, settle, fail));
       this.#worker.on('error', (error) => this.#finish(() => fail(error)));
@@ -234,7 +253,14 @@ export class Machine extends EventEmitter<MachineEvents> {
       ...policyOf(options),
       tracePath: trace === undefined ? undefined : resolve(trace),
     };
-    return new Machine(data, lock, interval, sinksOf(options), options.writeAhead ?? true);
+    return new Machine(
+      data,
+      lock,
+      interval,
+      sinksOf(options),
+      options.writeAhead ?? true,
+      options.tracker ?? 'software',
+    );
   }
 
   /** Goes on with a job as it was described when it was made. */
@@ -252,7 +278,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       paging: pagingOf(options),
       ...policyOf(options),
     };
-    return new Machine(data, lock, interval, {}, options.writeAhead ?? true);
+    return new Machine(data, lock, interval, {}, options.writeAhead ?? true, options.tracker ?? 'software');
   }
 
   /** Asks for a checkpoint; it is taken at the next safepoint, or now if the guest waits in a host function. */
@@ -310,6 +336,10 @@ export class Machine extends EventEmitter<MachineEvents> {
     }
   }
 
+  #tellOfPager(error: Error): void {
+    this.emit('notice', `the thread that pages the program failed: ${error.message}`);
+  }
+
   #figures(figures: GuestFigures): RunFigures {
     return { ...figures, runMs: performance.now() - this.#startMs };
   }
@@ -357,6 +387,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#finished = true;
     for (const timer of [...this.#timers, ...this.#checkpointTimers]) clearTimeout(timer);
     this.#input.close();
+    this.#pagerWorker?.stop();
     this.#lock?.release();
     settle();
     void this.#worker.terminate();

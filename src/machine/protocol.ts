@@ -5,6 +5,7 @@ import type { ReplacementName } from '../pager/replacement.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { EncodedError } from './error-transport.ts';
+import type { PagerLinkData } from './pager-link.ts';
 
 /** Where output goes, as plain data: the function of a `sink` stays with the embedder, in the control thread. */
 export type OutputDescription = { kind: 'inherit' } | { kind: 'file'; path: string } | { kind: 'sink' };
@@ -52,6 +53,8 @@ export interface GuestThreadData {
   readonly fork: boolean;
   /** Undefined: all pages are resident. */
   readonly paging: PagingRequest | undefined;
+  /** To the thread that pages the guest by the kernel; undefined: it is paged by checks in its code. */
+  readonly pagerLink: PagerLinkData | undefined;
   /** File that the page references of the run are recorded in; undefined: they are not. There is no job then. */
   readonly tracePath: string | undefined;
 }
