@@ -13,7 +13,7 @@ export const layers = {
   device: [],
   seal: ['format', 'device'],
   rewrite: ['wasm'],
-  pager: ['device', 'format'],
+  pager: ['kernel', 'device', 'format'],
   save: ['device', 'format', 'pager'],
   checkpoint: ['device', 'format', 'pager', 'save'],
   wasi: ['device', 'format'],

@@ -192,18 +192,18 @@ export class Store implements CheckpointStore {
   /**
    * Connects the store with the guest's memory, which the machine has given its size and which holds zeros. With `paging`
    * pages go to the file and come from it while the guest runs; the pager that is returned serves its faults. Where the guest
-   * does not mark what it writes (`tracked` false), all pages count as written.
+   * does not mark what it writes, `tracked` is what knows it otherwise, or false: then all pages count as written.
    */
   attach(memory: GuestMemory, paging: PagingOptions): Pager;
-  attach(memory: GuestMemory, paging?: undefined, tracked?: boolean): undefined;
-  attach(memory: GuestMemory, paging?: PagingOptions, tracked?: boolean): Pager | undefined;
-  attach(memory: GuestMemory, paging?: PagingOptions, tracked = true): Pager | undefined {
+  attach(memory: GuestMemory, paging?: undefined, tracked?: boolean | DirtyTracker): undefined;
+  attach(memory: GuestMemory, paging?: PagingOptions, tracked?: boolean | DirtyTracker): Pager | undefined;
+  attach(memory: GuestMemory, paging?: PagingOptions, tracked: boolean | DirtyTracker = true): Pager | undefined {
     assert(this.#attachment === undefined, 'the store is attached already');
     const kernels = paging?.kernels ?? instantiateKernels(memory.memory);
     const { map, slots, tree } = this.#image;
     if (paging === undefined) {
       const transfer = new PageTransfer(memory, kernels, this.#file, map, slots);
-      const tracker = tracked ? new SoftwareTracker(memory, kernels) : new WholeImage();
+      const tracker = tracked === true ? new SoftwareTracker(memory, kernels) : tracked || new WholeImage();
       this.#attachment = { memory, tracker, transfer, pager: undefined };
       return undefined;
     }
@@ -359,6 +359,7 @@ export class Store implements CheckpointStore {
   }
 
   close(): void {
+    this.#attachment?.tracker.close?.();
     this.#file.close();
   }
 

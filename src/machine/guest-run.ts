@@ -5,26 +5,20 @@ import { FileDevice } from '../device/file-device.ts';
 import { ContinuoError, GuestTrapError, assert } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
-import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
+import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
 import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
 import { ForkedSaves } from './forked-saves.ts';
 import { openGuestJob } from './guest-job.ts';
-import { pagingOptionsFor, shownStats } from './guest-paging.ts';
+import { pagingOptionsFor, shownStats, writesKnownBy } from './guest-paging.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
 import { explainTrap } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
 import { identityOf } from './job-description.ts';
-import {
-  type MachineState,
-  type PagingFigures,
-  type Phase,
-  decodeMachineState,
-  encodeMachineState,
-} from './machine-state.ts';
+import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
 import { type RemoteStore, type RunPager, type RunStore, openRemoteStore } from './remote-store.ts';
 import type { TraceTrigger } from '../format/trace-format.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
@@ -43,7 +37,7 @@ import type {
 import { SafepointCountdown } from './safepoint-countdown.ts';
 import { SaveWriter } from './save-writer.ts';
 import { captureState, restoreState } from './state-capture.ts';
-import { isPagedByKernel, keepsCheckpoints, trackingOf } from './tracking-choice.ts';
+import { chooseTracker, isPagedByKernel, keepsCheckpoints, trackingOf } from './tracking-choice.ts';
 
 const UNFINISHED = { finished: false, exitCode: 0 };
 
@@ -70,6 +64,7 @@ export class GuestRun {
   #remote: RemoteStore | undefined;
   /** Undefined when nothing is kept. */
   #policy: PolicyName | undefined;
+  #tracker: GuestFigures['tracker'];
   readonly #saveWriter: SaveWriter | undefined;
   /** Where checkpoints are saved beside the guest. */
   #forks: ForkedSaves | undefined;
@@ -97,6 +92,8 @@ export class GuestRun {
   #hops = 0;
   #countdown: SafepointCountdown | undefined;
   #resumedFrom = 0;
+
+  readonly #notice = (text: string): void => this.#post({ kind: 'notice', text });
 
   constructor(data: GuestThreadData, control: ControlWords, post: (message: GuestMessage) => void) {
     this.#data = data;
@@ -137,6 +134,7 @@ export class GuestRun {
       kind: 'running',
       memory: this.#instance.memory,
       resumedFrom: this.#resumedFrom,
+      tracker: this.#choice,
       description,
       guestMs: this.#guestMs,
       failures: this.#failures,
@@ -177,7 +175,7 @@ export class GuestRun {
       return { description, programBytes };
     }
     const job = openGuestJob(this.#data, jobDirectory, {
-      notice: (text) => this.#post({ kind: 'notice', text }),
+      notice: this.#notice,
       // A program that cannot run must not leave a job behind.
       check: (bytes, policy, wanted) => {
         this.#policy = policy;
@@ -192,12 +190,17 @@ export class GuestRun {
   }
 
   #prepareProgram(bytes: Uint8Array, { canonicalNan }: JobDescription): Program {
-    const counting = this.#data.everySafepoints !== undefined;
-    return prepareProgram(bytes, { tracking: this.#tracking, counting, canonicalNan });
+    const { everySafepoints } = this.#data;
+    return prepareProgram(bytes, { tracking: this.#tracking, counting: everySafepoints !== undefined, canonicalNan });
+  }
+
+  /** Called when the policy is known. */
+  get #choice(): NonNullable<GuestFigures['tracker']> {
+    return (this.#tracker ??= chooseTracker(this.#data, this.#policy));
   }
 
   get #tracking(): AccessTracking {
-    return trackingOf(this.#data, this.#policy);
+    return trackingOf(this.#data, this.#policy, this.#choice);
   }
 
   #restoredState(): MachineState | undefined {
@@ -244,21 +247,20 @@ export class GuestRun {
   #attachStore(description: JobDescription, program: Uint8Array): void {
     const { guestMemory } = this.#instance;
     if (isPagedByKernel(this.#data, this.#policy)) return this.#attachRemote(description, program);
-    const options = pagingOptionsFor(this.#data, this.#policy, this.#tracking, guestMemory, (text) => {
-      this.#post({ kind: 'notice', text });
-    });
+    const options = pagingOptionsFor(this.#data, this.#policy, this.#tracking, guestMemory, this.#notice);
     if (this.#openedStore === undefined && options !== undefined) {
       this.#scratch = new ScratchStore(identityOf(description, programDigest(program)), program);
     }
     const store = this.#openedStore ?? this.#scratch?.store;
-    const pager = store?.attach(guestMemory, options, this.#tracking === 'software');
+    const tracked = writesKnownBy(this.#choice, this.#tracking, this.#instance, this.#notice);
+    const pager = store?.attach(guestMemory, options, tracked);
     this.#pager = pager;
     if (pager === undefined) return;
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
-    if (this.#openedStore === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
-    this.#forks = new ForkedSaves(this.#openedStore, pager, guestMemory, this.#saveWriter, (stats) => {
-      this.#noteCheckpoint(stats);
-    });
+    const opened = this.#openedStore;
+    if (opened === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
+    const noteCheckpoint = (stats: CheckpointStats): void => this.#noteCheckpoint(stats);
+    this.#forks = new ForkedSaves(opened, pager, guestMemory, this.#saveWriter, noteCheckpoint);
   }
 
   /** The paging file has one owner: the thread that pages opens the job anew, and this one closes it. */
@@ -311,7 +313,7 @@ export class GuestRun {
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
       ...(jobDirectory === undefined ? {} : { device: new FileDevice(jobDirectory) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
-      onNotice: (text) => this.#post({ kind: 'notice', text }),
+      onNotice: this.#notice,
     });
   }
 
@@ -325,17 +327,12 @@ export class GuestRun {
   #releaseHeldOutput(description: JobDescription, restored: MachineState): void {
     const { output, asides } = decodeHostState(restored.host).wasi;
     if (output.held.length === 0 && asides.length === 0) return;
-    const memory = new GuestMemory(
-      new WebAssembly.Memory({ initial: BIAS_WASM_PAGES, maximum: BIAS_WASM_PAGES, shared: true }),
-    );
-    this.#wasi = this.#openWasi(description, memory, restored);
+    this.#wasi = this.#openWasi(description, GuestMemory.withoutGuest(), restored);
   }
 
   /** Host functions whose interruption makes the guest unwind, to issue the call again after the capture. */
   #interruptible(calls: Readonly<Record<string, (...args: never[]) => number>>): WebAssembly.ModuleImports {
-    const imports: WebAssembly.ModuleImports = {};
-    for (const [name, call] of Object.entries(calls)) imports[name] = this.#interruptibleCall(call);
-    return imports;
+    return Object.fromEntries(Object.entries(calls).map(([name, call]) => [name, this.#interruptibleCall(call)]));
   }
 
   #interruptibleCall(call: (...args: never[]) => number): (...args: never[]) => number {
@@ -462,7 +459,7 @@ export class GuestRun {
     this.#post({ kind: 'checkpoint', stats });
   }
 
-  #pagingFigures(pager: RunPager): PagingFigures {
+  #pagingFigures(pager: RunPager): NonNullable<Phase['paging']> {
     const residentDirtyPages = pager.collect(this.#instance.guestMemory.pageCount);
     return { ...pager.stats()!, residentDirtyPages, pagesWrittenContinuous: pager.continuousCount };
   }
@@ -490,6 +487,7 @@ export class GuestRun {
       paging: shownStats(this.#pager, this.#data.paging, this.#instance?.guestMemory),
       slots: this.#store?.slotCounts(),
       policy: this.#policy,
+      tracker: this.#tracker,
       copyFaults: this.#forks?.copyFaults ?? 0,
       copyMs: this.#forks?.copyMs ?? 0,
       trace: this.#trace,

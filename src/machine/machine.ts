@@ -7,6 +7,7 @@ import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
 import { UsageError } from '../error/errors.ts';
+import { kernelPagingObstacle } from '../kernel/paging-probe.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
@@ -18,6 +19,7 @@ import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
 import { refuseExposedJob } from './job-isolation.ts';
 import { PagerWorker } from './pager-worker.ts';
+import type { TrackerChoice, TrackerName } from './tracking-choice.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -85,7 +87,10 @@ export interface MachineOptions {
    * named; the first and the last keep checkpoints in one place, the others in another, and only within these can it change.
    */
   readonly policy?: PolicyName;
-  /** How the guest's use of pages becomes known. Default `software`. */
+  /**
+   * How the guest's use of pages becomes known: `software`, by its own code; `kernel`, where the system can; `auto` (the default),
+   * the better of them that works here.
+   */
   readonly tracker?: TrackerName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
@@ -114,9 +119,6 @@ export type ResumeOptions = Pick<
   | 'tracker'
 >;
 
-/** How the guest's use of pages becomes known: by checks in its code, or by the kernel. */
-export type TrackerName = 'software' | 'kernel';
-
 export type MachineEnd = RunEnd & RunFigures;
 
 /** What a run did until its end, whatever that was. */
@@ -135,6 +137,8 @@ export interface RunFigures {
   readonly paging: PagingStats | undefined;
   /** Slots of the job's paging file at the end; undefined where there is none. */
   readonly slots: SlotCounts | undefined;
+  /** How the guest's use of its pages became known, and why so; undefined where it did not run. */
+  readonly tracker: TrackerChoice | undefined;
   /** How pages were saved; undefined without a job. */
   readonly policy: PolicyName | undefined;
   /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
@@ -146,7 +150,7 @@ export interface RunFigures {
 
 export interface MachineEvents {
   /** The guest runs: from its start, or from the checkpoint of that generation. */
-  running: [event: { resumedFrom: number; description: JobDescription }];
+  running: [event: { resumedFrom: number; description: JobDescription; tracker: TrackerChoice }];
   checkpoint: [stats: CheckpointStats];
   /** How far the program has come, when it says so (see `include/continuo.h`); not more often than ten times a second. */
   progress: [event: { done: number; total: number }];
@@ -200,7 +204,6 @@ export class Machine extends EventEmitter<MachineEvents> {
     interval: Interval,
     sinks: OutputSinks,
     writeAhead: boolean,
-    tracker: TrackerName,
   ) {
     super();
     this.#sinks = sinks;
@@ -209,7 +212,8 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
     this.#countsSafepoints = data.everySafepoints !== undefined;
     this.#worker = takeGuestWorker();
-    const pagesByKernel = tracker === 'kernel' && data.paging !== undefined;
+    const pagesByKernel =
+      data.tracker === 'kernel' && data.paging !== undefined && kernelPagingObstacle() === undefined;
     this.#pagerWorker = pagesByKernel
       ? new PagerWorker(
           () => this.#request(0),
@@ -253,14 +257,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       ...policyOf(options),
       tracePath: trace === undefined ? undefined : resolve(trace),
     };
-    return new Machine(
-      data,
-      lock,
-      interval,
-      sinksOf(options),
-      options.writeAhead ?? true,
-      options.tracker ?? 'software',
-    );
+    return new Machine(data, lock, interval, sinksOf(options), options.writeAhead ?? true);
   }
 
   /** Goes on with a job as it was described when it was made. */
@@ -278,7 +275,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       paging: pagingOf(options),
       ...policyOf(options),
     };
-    return new Machine(data, lock, interval, {}, options.writeAhead ?? true, options.tracker ?? 'software');
+    return new Machine(data, lock, interval, {}, options.writeAhead ?? true);
   }
 
   /** Asks for a checkpoint; it is taken at the next safepoint, or now if the guest waits in a host function. */
@@ -304,7 +301,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       case 'running':
         this.#words = new Int32Array(message.memory.buffer, 0, controlRegion.scratch >> 2);
         this.#startTimers(message.guestMs, message.failures);
-        this.emit('running', { resumedFrom: message.resumedFrom, description: message.description });
+        this.emit('running', message);
         // A stop that was asked for before the guest ran has found no poll word.
         if (this.#control.hasRequest) this.#request(0);
         return;
@@ -409,8 +406,12 @@ function checkedInterval({ intervalMs = 1000, mtbfMs }: Pick<MachineOptions, 'in
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
 }
 
-function policyOf({ policy, fork = false }: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork'> {
-  return { policy, fork };
+function policyOf({
+  policy,
+  fork = false,
+  tracker = 'auto',
+}: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork' | 'tracker'> {
+  return { policy, fork, tracker };
 }
 
 function pagingOf({ frameCount, replacement }: ResumeOptions): PagingRequest | undefined {

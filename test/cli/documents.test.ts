@@ -79,7 +79,7 @@ describe('docs/stats.md', () => {
     const folder = scratch();
     const stats = join(folder, 'stats.json');
     const run = async (job: string, ...options: string[]): Promise<{ checkpoints: object[] }> => {
-      const common = ['--job', join(folder, job), '--stats', stats, '--interval', '5ms'];
+      const common = ['--job', join(folder, job), '--stats', stats, '--interval', '5ms', '--tracker', 'software'];
       expect((await continuo(['run', ...common, ...options, workload('apsp'), '100', '1'])).exitCode).toBe(0);
       return JSON.parse(readFileSync(stats, 'utf8'));
     };
