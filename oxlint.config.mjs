@@ -20,7 +20,7 @@ export const layers = {
   machine: ['kernel', 'wasm', 'rewrite', 'format', 'device', 'pager', 'save', 'checkpoint', 'wasi', 'simulate'],
   inspect: ['wasm', 'rewrite', 'format', 'device', 'pager', 'checkpoint', 'wasi', 'machine'],
   report: [],
-  cli: ['wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'inspect', 'report'],
+  cli: ['kernel', 'wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'inspect', 'report'],
 };
 
 /** Folders that may open files by `node:fs`: job data, files of the guest, files named on the command line, reports. */
