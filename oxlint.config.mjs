@@ -23,6 +23,7 @@ export const layers = {
   restart: ['format', 'device', 'pager', 'checkpoint', 'seal', 'wasi', 'machine'],
   report: [],
   cli: [
+    'kernel',
     'wasm',
     'format',
     'device',
