@@ -31,7 +31,7 @@ import { afterFailure, type CheckpointStore, type PolicyName, type StartedSave }
 import type { PageReader } from './copied-pages.ts';
 import { checkpointFileName, createJob, readJob, readProgram } from './job-directory.ts';
 import { ScratchStore } from './scratch-store.ts';
-import type { PagingOptions } from './store.ts';
+import type { PagingOptions } from './paging-options.ts';
 
 /** A chain that holds so many times the image in changes is ended by a full file, so that it does not grow for ever. */
 const CHAIN_IMAGES_MAX = 16;

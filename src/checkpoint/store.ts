@@ -36,7 +36,7 @@ import type { Device, DeviceFile } from '../device/device.ts';
 import { assert, type CorruptionError } from '../error/errors.ts';
 import { encodeRecord } from '../format/commit-record.ts';
 import { programDigest, type JobFile, type JobIdentity } from '../format/job-format.ts';
-import { instantiateKernels, type PageKernels } from '../format/page-kernels.ts';
+import { instantiateKernels } from '../format/page-kernels.ts';
 import {
   ENTRY_WORDS,
   FIRST_FREE_SLOT,
@@ -49,12 +49,12 @@ import {
 } from '../format/paging-format.ts';
 import { Workbench } from '../format/workbench.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import { NoRelease, type MemoryRelease } from '../memory/memory-release.ts';
+import { NoRelease } from '../memory/memory-release.ts';
 import { SoftwareTracker, WholeImage, allPages, type DirtyTracker } from '../pager/dirty-tracker.ts';
 import type { SlotHeir } from '../pager/page-map.ts';
 import { type PageOutCounts, PageTransfer } from '../pager/page-transfer.ts';
 import { Pager } from '../pager/pager.ts';
-import { DEFAULT_REPLACEMENT, type ReplacementName } from '../pager/replacement.ts';
+import { DEFAULT_REPLACEMENT } from '../pager/replacement.ts';
 import { PendingPages } from '../save/pending-pages.ts';
 import { preciseNowMs } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
@@ -73,6 +73,7 @@ import {
 import type { JobImage } from './job-image.ts';
 import type { FrozenCheckpoint } from './frozen-checkpoint.ts';
 import { loadPages } from './page-loading.ts';
+import type { PagingOptions } from './paging-options.ts';
 import { checkpointOf, eraseRecord, recover, recoverLive } from './recovery.ts';
 import type { RetainedCheckpoints } from './retained.ts';
 
@@ -85,19 +86,6 @@ interface Attachment {
   readonly tracker: DirtyTracker;
   readonly transfer: PageTransfer;
   readonly pager: Pager | undefined;
-}
-
-/** How a guest with fewer frames than pages is paged. */
-export interface PagingOptions {
-  /** At least `FRAMES_MIN`. */
-  readonly frameCount: number;
-  readonly replacement?: ReplacementName;
-  /** Undefined: pages that have left keep their memory. */
-  readonly release?: MemoryRelease;
-  /** Whether the pager is told of every first write to a page; see `Pager`. */
-  readonly protects?: boolean;
-  /** What looks at pages; a simulation has none with contents. Undefined: the page kernels, on the guest's memory. */
-  readonly kernels?: PageKernels;
 }
 
 /** The store of the policies `continuous` and `none`. */
@@ -206,18 +194,18 @@ export class Store implements CheckpointStore {
   /**
    * Connects the store with the guest's memory, which the machine has given its size and which holds zeros. With `paging`
    * pages go to the file and come from it while the guest runs; the pager that is returned serves its faults. Where the guest
-   * does not mark what it writes (`tracked` false), all pages count as written.
+   * does not mark what it writes, `tracked` is what knows it otherwise, or false: then all pages count as written.
    */
   attach(memory: GuestMemory, paging: PagingOptions): Pager;
-  attach(memory: GuestMemory, paging?: undefined, tracked?: boolean): undefined;
-  attach(memory: GuestMemory, paging?: PagingOptions, tracked?: boolean): Pager | undefined;
-  attach(memory: GuestMemory, paging?: PagingOptions, tracked = true): Pager | undefined {
+  attach(memory: GuestMemory, paging?: undefined, tracked?: boolean | DirtyTracker): undefined;
+  attach(memory: GuestMemory, paging?: PagingOptions, tracked?: boolean | DirtyTracker): Pager | undefined;
+  attach(memory: GuestMemory, paging?: PagingOptions, tracked: boolean | DirtyTracker = true): Pager | undefined {
     assert(this.#attachment === undefined, 'the store is attached already');
     const kernels = paging?.kernels ?? instantiateKernels(memory.memory);
     const { map, slots, tree } = this.#image;
     if (paging === undefined) {
       const transfer = new PageTransfer(memory, kernels, this.#file, map, slots);
-      const tracker = tracked ? new SoftwareTracker(memory, kernels) : new WholeImage();
+      const tracker = tracked === true ? new SoftwareTracker(memory, kernels) : tracked || new WholeImage();
       this.#attachment = { memory, tracker, transfer, pager: undefined };
       return undefined;
     }
@@ -239,6 +227,7 @@ export class Store implements CheckpointStore {
         assert(working + shadow <= 2 * map.pageCount, '(4) more than twice the image is in use');
       },
       protects: paging.protects ?? false,
+      protection: paging.protection,
     });
     memory.attachPager(pager, paging.frameCount);
     this.#attachment = { memory, tracker: pager, transfer: pager.transfer, pager };
@@ -359,6 +348,7 @@ export class Store implements CheckpointStore {
   }
 
   close(): void {
+    this.#attachment?.tracker.close?.();
     this.#file.close();
   }
 

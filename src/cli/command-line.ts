@@ -4,6 +4,7 @@ import { UsageError } from '../error/errors.ts';
 import { compareCommand } from './compare.ts';
 import { diffCommand } from './diff.ts';
 import { gcCommand } from './gc.ts';
+import { doctorCommand } from './doctor.ts';
 import { exportCommand } from './export.ts';
 import { inspectCommand } from './inspect.ts';
 import { intervalCommand } from './interval.ts';
@@ -45,6 +46,7 @@ export async function main(args: readonly string[]): Promise<number> {
     traceCommand(leave),
     simulateCommand(settle),
     intervalCommand(settle),
+    doctorCommand(settle),
   ]) {
     continuo.addCommand(command);
   }

@@ -23,6 +23,7 @@ export interface RunFlags {
   readonly fork?: boolean;
   readonly keep?: number;
   readonly onStorageError?: NonNullable<ResumeOptions['onStorageError']>;
+  readonly tracker?: NonNullable<ResumeOptions['tracker']>;
   readonly stats?: string;
   readonly checkpointExitCode: number;
   readonly verbose?: boolean;
@@ -85,6 +86,12 @@ export function addRunOptions(command: Command): Command {
         'when storage of the job fails: stop with its error, or go on without checkpoints',
       ).choices(['stop', 'continue']),
     )
+    .addOption(
+      new Option(
+        '--tracker <way>',
+        "how the program's use of memory becomes known: by its code, by the kernel, or as works best here",
+      ).choices(['auto', 'software', 'kernel']),
+    )
     .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
     .addOption(
       new Option('--checkpoint-exit-code <code>', 'exit code after a checkpoint for SIGTERM or SIGINT')
@@ -97,7 +104,7 @@ export function addRunOptions(command: Command): Command {
 
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
 export function resumeOptionsOf(flags: RunFlags): ResumeOptions {
-  const { every, memory, replacement, policy, fork, keep, onStorageError, mtbf } = flags;
+  const { every, memory, replacement, policy, fork, keep, onStorageError, tracker, mtbf } = flags;
   return {
     // `SignalWatch` does; Windows has no such signal.
     ...(process.platform === 'win32' ? {} : { checkpointSignal: 'SIGUSR1' as const }),
@@ -110,6 +117,7 @@ export function resumeOptionsOf(flags: RunFlags): ResumeOptions {
     ...(fork === undefined ? {} : { fork }),
     ...(keep === undefined ? {} : { keep }),
     ...(onStorageError === undefined ? {} : { onStorageError }),
+    ...(tracker === undefined ? {} : { tracker }),
   };
 }
 
@@ -129,14 +137,14 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
   const checkpoints: CheckpointStats[] = [];
   let figuresOfFailure: RunFigures | undefined;
   let ran = false;
-  if (flags.verbose) {
-    say('tracker software: it works on every platform and is the only one of this version');
-    if (flags.memory !== undefined) say(`memory for ${flags.memory} pages; others live in the paging file`);
-    if (job === undefined) say('no job directory was named (--job): no checkpoints are kept');
-  }
-  machine.on('running', ({ resumedFrom }) => {
+  machine.on('running', ({ resumedFrom, tracker }) => {
     ran = true;
     if (resumedFrom > 0 && !flags.quiet) say(`${job} goes on from checkpoint ${resumedFrom}`);
+    const isRefused = flags.tracker === 'kernel' && tracker.name === 'software';
+    if (flags.verbose || (isRefused && !flags.quiet)) say(`tracker ${tracker.name}: ${tracker.reason}`);
+    if (!flags.verbose) return;
+    if (flags.memory !== undefined) say(`memory for ${flags.memory} pages; others live in the paging file`);
+    if (job === undefined) say('no job directory was named (--job): no checkpoints are kept');
   });
   machine.on('notice', (text) => {
     if (!flags.quiet) say(text);

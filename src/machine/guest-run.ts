@@ -5,7 +5,7 @@ import { FileDevice } from '../device/file-device.ts';
 import { GuestTrapError, type StorageError, assert } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
-import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
+import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
 import { sealedOrPlain } from '../seal/job-seal.ts';
 import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
@@ -13,21 +13,15 @@ import { type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
 import { ForkedSaves } from './forked-saves.ts';
 import { openGuestJob } from './guest-job.ts';
-import { pagingOptionsFor, pagingStatsOf } from './guest-paging.ts';
+import { pagingOptionsFor, shownStats, writesKnownBy } from './guest-paging.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
 import { trapOf } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
 import { keptJournalGenerations } from './kept-host-states.ts';
 import { identityOf } from './job-description.ts';
-import {
-  type MachineState,
-  type PagingFigures,
-  type Phase,
-  decodeMachineState,
-  encodeMachineState,
-} from './machine-state.ts';
-import type { Pager } from '../pager/pager.ts';
+import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
+import { type RemoteStore, type RunPager, type RunStore, openRemoteStore } from './remote-store.ts';
 import type { TraceTrigger } from '../format/trace-format.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import { Tracing } from './tracing.ts';
@@ -46,7 +40,7 @@ import { SafepointCountdown } from './safepoint-countdown.ts';
 import { SaveWriter } from './save-writer.ts';
 import { StorageFailure, givenUpNotice } from './storage-failure.ts';
 import { captureState, restoreState } from './state-capture.ts';
-import { isSavedToFiles, keepsCheckpoints, trackingFor } from './tracking-choice.ts';
+import { chooseTracker, isPagedByKernel, isSavedToFiles, keepsCheckpoints, trackingOf } from './tracking-choice.ts';
 
 const UNFINISHED = { finished: false, exitCode: 0 };
 /** Pages written ahead at a time: 2 MB, about a millisecond. */
@@ -65,9 +59,14 @@ export class GuestRun {
   readonly #control: ControlWords;
   readonly #post: (message: GuestMessage) => void;
   /** The job's; undefined when nothing is kept. */
-  #store: CheckpointStore | undefined;
+  #store: RunStore | undefined;
+  /** The same as this thread has opened it. */
+  #openedStore: CheckpointStore | undefined;
+  /** Of a guest that another thread pages. */
+  #remote: RemoteStore | undefined;
   /** Undefined when nothing is kept. */
   #policy: PolicyName | undefined;
+  #tracker: GuestFigures['tracker'];
   readonly #saveWriter: SaveWriter | undefined;
   /** Where checkpoints are saved beside the guest. */
   #forks: ForkedSaves | undefined;
@@ -77,7 +76,7 @@ export class GuestRun {
   #checkpointWaits = false;
   /** Of a run that keeps nothing and has a budget of memory. */
   #scratch: ScratchStore | undefined;
-  #pager: Pager | undefined;
+  #pager: RunPager | undefined;
   /** In the place of a pager, where the run is traced. */
   #tracing: Tracing | undefined;
   #trace: TraceSummary | undefined;
@@ -100,6 +99,8 @@ export class GuestRun {
     (error) => this.#giveUp(error),
   );
 
+  readonly #notice = (text: string): void => this.#post({ kind: 'notice', text });
+
   constructor(data: GuestThreadData, control: ControlWords, post: (message: GuestMessage) => void) {
     this.#data = data;
     this.#control = control;
@@ -118,6 +119,7 @@ export class GuestRun {
       this.#wasi?.close();
       this.#saveWriter?.close();
       this.#store?.close();
+      this.#remote?.close();
       this.#scratch?.close();
       this.#tracing?.close();
     }
@@ -138,6 +140,7 @@ export class GuestRun {
       kind: 'running',
       memory: this.#instance.memory,
       resumedFrom: this.#resumedFrom,
+      tracker: this.#choice,
       description,
       guestMs: this.#guestMs,
       failures: this.#failures,
@@ -181,7 +184,7 @@ export class GuestRun {
       return { description, programBytes };
     }
     const job = openGuestJob(this.#data, jobDirectory, {
-      notice: (text) => this.#post({ kind: 'notice', text }),
+      notice: this.#notice,
       // A program that cannot run must not leave a job behind.
       check: (bytes, policy, wanted) => {
         this.#policy = policy;
@@ -190,18 +193,23 @@ export class GuestRun {
       },
     });
     this.#store = job.store;
+    this.#openedStore = job.store;
     this.#policy = job.policy;
     return job;
   }
 
   #prepareProgram(bytes: Uint8Array, { canonicalNan }: JobDescription): Program {
-    const counting = this.#data.everySafepoints !== undefined;
-    return prepareProgram(bytes, { tracking: this.#tracking, counting, canonicalNan });
+    const { everySafepoints } = this.#data;
+    return prepareProgram(bytes, { tracking: this.#tracking, counting: everySafepoints !== undefined, canonicalNan });
+  }
+
+  /** Called when the policy is known. */
+  get #choice(): NonNullable<GuestFigures['tracker']> {
+    return (this.#tracker ??= chooseTracker(this.#data, this.#policy));
   }
 
   get #tracking(): AccessTracking {
-    const { paging, fork, tracePath } = this.#data;
-    return trackingFor({ policy: this.#policy, forks: fork, paged: paging !== undefined || tracePath !== undefined });
+    return trackingOf(this.#data, this.#policy, this.#choice);
   }
 
   #restoredState(): MachineState | undefined {
@@ -247,22 +255,36 @@ export class GuestRun {
   /** From here on a paged guest's pages come when they are touched, out of the paging file or as zeros. */
   #attachStore(description: JobDescription, program: Uint8Array): void {
     const { guestMemory } = this.#instance;
-    const options = pagingOptionsFor(this.#data.paging, this.#policy, this.#tracking, guestMemory, (text) => {
-      this.#post({ kind: 'notice', text });
-    });
-    if (this.#store === undefined && options !== undefined) {
+    if (isPagedByKernel(this.#data, this.#policy)) return this.#attachRemote(description, program);
+    const options = pagingOptionsFor(this.#data, this.#policy, this.#tracking, guestMemory, this.#notice);
+    if (this.#openedStore === undefined && options !== undefined) {
       this.#scratch = new ScratchStore(identityOf(description, programDigest(program)), program);
     }
-    const store = this.#store ?? this.#scratch?.store;
-    const pager = store?.attach(guestMemory, options, this.#tracking === 'software');
+    const store = this.#openedStore ?? this.#scratch?.store;
+    const tracked = writesKnownBy(this.#choice, this.#tracking, this.#instance, this.#notice);
+    const pager = store?.attach(guestMemory, options, tracked);
     this.#pager = pager;
     if (pager === undefined) return;
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
-    if (this.#store === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
-    this.#forks = new ForkedSaves(this.#store, pager, guestMemory, this.#saveWriter, {
+    const opened = this.#openedStore;
+    if (opened === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
+    this.#forks = new ForkedSaves(opened, pager, guestMemory, this.#saveWriter, {
       durable: (stats) => this.#noteCheckpoint(stats),
       goesOnAfter: (error) => this.#storage.goesOnAfter(error),
     });
+  }
+
+  /** The paging file has one owner: the thread that pages opens the job anew, and this one closes it. */
+  #attachRemote(description: JobDescription, program: Uint8Array): void {
+    const opened = this.#openedStore;
+    const latest = this.#store?.latest;
+    opened?.close();
+    this.#store = undefined;
+    const source = this.#data.jobDirectory ?? { identity: identityOf(description, programDigest(program)), program };
+    const remote = openRemoteStore(this.#data, this.#instance, source, { latest, keep: opened?.keep });
+    if (opened !== undefined) this.#store = remote;
+    this.#remote = remote;
+    this.#pager = remote;
   }
 
   #direct(restored: MachineState | undefined): DirectedCalls {
@@ -303,9 +325,9 @@ export class GuestRun {
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
       ...(jobDirectory === undefined ? {} : { device: sealedOrPlain(new FileDevice(jobDirectory), seal) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
-      keep: this.#store?.keep ?? 1,
-      keptGenerations: keptJournalGenerations(this.#store),
-      onNotice: (text) => this.#post({ kind: 'notice', text }),
+      keep: this.#openedStore?.keep ?? 1,
+      keptGenerations: keptJournalGenerations(this.#openedStore),
+      onNotice: this.#notice,
       goesOnAfter: (error) => this.#storage.goesOnAfter(error),
     });
   }
@@ -331,22 +353,18 @@ export class GuestRun {
   #releaseHeldOutput(description: JobDescription, restored: MachineState): void {
     const { output, asides } = decodeHostState(restored.host).wasi;
     if (output.held.length === 0 && asides.length === 0) return;
-    const memory = new GuestMemory(
-      new WebAssembly.Memory({ initial: BIAS_WASM_PAGES, maximum: BIAS_WASM_PAGES, shared: true }),
-    );
-    this.#wasi = this.#openWasi(description, memory, restored);
+    this.#wasi = this.#openWasi(description, GuestMemory.withoutGuest(), restored);
   }
 
   /** Host functions whose interruption makes the guest unwind, to issue the call again after the capture. */
   #interruptible(calls: Readonly<Record<string, (...args: never[]) => number>>): WebAssembly.ModuleImports {
-    const imports: WebAssembly.ModuleImports = {};
-    for (const [name, call] of Object.entries(calls)) imports[name] = this.#interruptibleCall(call);
-    return imports;
+    return Object.fromEntries(Object.entries(calls).map(([name, call]) => [name, this.#interruptibleCall(call)]));
   }
 
   #interruptibleCall(call: (...args: never[]) => number): (...args: never[]) => number {
     return (a: never, b: never, c: never, d: never, e: never, f: never, g: never, h: never, i: never): number => {
       try {
+        this.#remote?.refuseMissingPages();
         const result = call(a, b, c, d, e, f, g, h, i);
         if (result !== INTERRUPTED) return result;
       } catch (error) {
@@ -382,7 +400,9 @@ export class GuestRun {
     if (this.#countdown !== undefined) this.#instance.captureAfterSafepoints(this.#countdown.start());
     const startMs = performance.now();
     try {
-      return run();
+      const outcome = run();
+      this.#remote?.refuseMissingPages();
+      return outcome;
     } catch (error) {
       throw this.#explain(error);
     } finally {
@@ -466,9 +486,9 @@ export class GuestRun {
     this.#post({ kind: 'checkpoint', stats });
   }
 
-  #pagingFigures(pager: Pager): PagingFigures {
+  #pagingFigures(pager: RunPager): NonNullable<Phase['paging']> {
     const residentDirtyPages = pager.collect(this.#instance.guestMemory.pageCount);
-    return { ...pager.stats(), residentDirtyPages, pagesWrittenContinuous: pager.continuousCount };
+    return { ...pager.stats()!, residentDirtyPages, pagesWrittenContinuous: pager.continuousCount };
   }
 
   /** The program has ended: its job remembers how, so that the same command does not run it again. */
@@ -489,9 +509,10 @@ export class GuestRun {
       pages: this.#instance === undefined ? 0 : this.#instance.guestMemory.pageCount,
       hops: this.#hops,
       resumedFrom: this.#resumedFrom,
-      paging: pagingStatsOf(this.#pager, this.#instance?.guestMemory, this.#data.paging),
+      paging: shownStats(this.#pager, this.#data.paging, this.#instance?.guestMemory),
       slots: this.#store?.slotCounts(),
       policy: this.#policy,
+      tracker: this.#tracker,
       checkpointsGivenUp: this.#storage.givenUp,
       copyFaults: this.#forks?.copyFaults ?? 0,
       copyMs: this.#forks?.copyMs ?? 0,

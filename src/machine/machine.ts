@@ -7,6 +7,7 @@ import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
 import { UsageError } from '../error/errors.ts';
 import { KEEP_MAX } from '../format/paging-format.ts';
+import { kernelPagingObstacle } from '../kernel/paging-probe.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
@@ -19,6 +20,8 @@ import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
 import type { OnStorageError } from './storage-failure.ts';
 import { refuseExposedJob } from './job-isolation.ts';
+import { PagerWorker } from './pager-worker.ts';
+import type { TrackerChoice, TrackerName } from './tracking-choice.ts';
 import { takeJob } from './taken-job.ts';
 import type {
   GuestFigures,
@@ -87,6 +90,11 @@ export interface MachineOptions {
    * named; the first and the last keep checkpoints in one place, the others in another, and only within these can it change.
    */
   readonly policy?: PolicyName;
+  /**
+   * How the guest's use of pages becomes known: `software`, by its own code; `kernel`, where the system can; `auto` (the default),
+   * the better of them that works here.
+   */
+  readonly tracker?: TrackerName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
   /** How many checkpoints are kept, the newest included: 1 to 64. Default: as the job had it, 1 for a new one. */
@@ -128,6 +136,7 @@ export type ResumeOptions = Pick<
   | 'fork'
   | 'keep'
   | 'onStorageError'
+  | 'tracker'
   | 'secret'
   | 'checkpointSignal'
 > & {
@@ -153,6 +162,8 @@ export interface RunFigures {
   readonly paging: PagingStats | undefined;
   /** Slots of the job's paging file at the end; undefined where there is none. */
   readonly slots: SlotCounts | undefined;
+  /** How the guest's use of its pages became known, and why so; undefined where it did not run. */
+  readonly tracker: TrackerChoice | undefined;
   /** How pages were saved; undefined without a job. */
   readonly policy: PolicyName | undefined;
   /** Whether storage failed and the run went on without checkpoints: the job does not know how it ended. */
@@ -166,7 +177,7 @@ export interface RunFigures {
 
 export interface MachineEvents {
   /** The guest runs: from its start, or from the checkpoint of that generation. */
-  running: [event: { resumedFrom: number; description: JobDescription }];
+  running: [event: { resumedFrom: number; description: JobDescription; tracker: TrackerChoice }];
   checkpoint: [stats: CheckpointStats];
   /** How far the program has come, when it says so (see `include/continuo.h`); not more often than ten times a second. */
   progress: [event: { done: number; total: number }];
@@ -197,6 +208,8 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly ended: Promise<MachineEnd>;
   readonly #control = new ControlWords();
   readonly #worker: Worker;
+  /** Where the kernel stops the guest at absent pages. */
+  readonly #pagerWorker: PagerWorker | undefined;
   readonly #lock: JobLock | undefined;
   readonly #startMs = performance.now();
   readonly #timers: NodeJS.Timeout[] = [];
@@ -214,7 +227,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   #words: Int32Array | undefined;
 
   private constructor(
-    data: Omit<GuestThreadData, 'control'>,
+    data: Omit<GuestThreadData, 'control' | 'pagerLink'>,
     lock: JobLock | undefined,
     interval: Interval,
     sinks: OutputSinks,
@@ -228,7 +241,17 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#countsSafepoints = data.everySafepoints !== undefined;
     this.#savesBeside = data.fork;
     this.#worker = takeGuestWorker();
-    this.#worker.postMessage({ ...data, control: this.#control.buffer } satisfies GuestThreadData);
+    const pagesByKernel =
+      data.tracker === 'kernel' && data.paging !== undefined && kernelPagingObstacle() === undefined;
+    this.#pagerWorker = pagesByKernel
+      ? new PagerWorker(
+          () => this.#request(0),
+          (error) => this.#tellOfPager(error),
+        )
+      : undefined;
+    const pagerLink = this.#pagerWorker?.link;
+    const guestData: GuestThreadData = { ...data, control: this.#control.buffer, pagerLink };
+    this.#worker.postMessage(guestData, pagerLink === undefined ? [] : [pagerLink.port]);
     this.ended = new Promise((settle, fail) => {
       this.#worker.on('message', (message: GuestMessage) => this.#receive(message, settle, fail));
       this.#worker.on('error', (error) => this.#finish(() => fail(error)));
@@ -309,7 +332,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       case 'running':
         this.#words = new Int32Array(message.memory.buffer, 0, controlRegion.scratch >> 2);
         this.#startTimers(message.guestMs, message.failures);
-        this.emit('running', { resumedFrom: message.resumedFrom, description: message.description });
+        this.emit('running', message);
         // A stop that was asked for before the guest ran has found no poll word.
         if (this.#control.hasRequest) this.#request(0);
         return;
@@ -339,6 +362,10 @@ export class Machine extends EventEmitter<MachineEvents> {
           fail(decodeError(message.error));
         });
     }
+  }
+
+  #tellOfPager(error: Error): void {
+    this.emit('notice', `the thread that pages the program failed: ${error.message}`);
   }
 
   #figures(figures: GuestFigures): RunFigures {
@@ -389,6 +416,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#finished = true;
     for (const timer of [...this.#timers, ...this.#checkpointTimers]) clearTimeout(timer);
     this.#input.close();
+    this.#pagerWorker?.stop();
     this.#lock?.release();
     settle();
     void this.#worker.terminate();
@@ -410,14 +438,14 @@ function checkedInterval({ intervalMs = 1000, mtbfMs }: Pick<MachineOptions, 'in
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
 }
 
-type SavingData = Pick<GuestThreadData, 'policy' | 'fork' | 'keep' | 'at' | 'onStorageError'>;
+type SavingData = Pick<GuestThreadData, 'policy' | 'fork' | 'keep' | 'at' | 'onStorageError' | 'tracker'>;
 
 function policyOf(options: ResumeOptions): SavingData {
-  const { policy, fork = false, keep, at, onStorageError = 'stop' } = options;
+  const { policy, fork = false, keep, at, onStorageError = 'stop', tracker = 'auto' } = options;
   if (keep !== undefined && !(Number.isInteger(keep) && keep >= 1 && keep <= KEEP_MAX)) {
     throw new UsageError('bad-argument', `a job keeps 1 to ${KEEP_MAX} checkpoints, not ${keep}`);
   }
-  return { policy, fork, keep, at, onStorageError };
+  return { policy, fork, keep, at, onStorageError, tracker };
 }
 
 function pagingOf({ frameCount, replacement }: ResumeOptions): PagingRequest | undefined {

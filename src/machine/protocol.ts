@@ -7,6 +7,8 @@ import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { EncodedError } from './error-transport.ts';
 import type { OnStorageError } from './storage-failure.ts';
+import type { PagerLinkData } from './pager-link.ts';
+import type { TrackerChoice, TrackerName } from './tracking-choice.ts';
 
 /** Where output goes, as plain data: the function of a `sink` stays with the embedder, in the control thread. */
 export type OutputDescription = { kind: 'inherit' } | { kind: 'file'; path: string } | { kind: 'sink' };
@@ -61,6 +63,10 @@ export interface GuestThreadData {
   readonly onStorageError: OnStorageError;
   /** Undefined: all pages are resident. */
   readonly paging: PagingRequest | undefined;
+  /** What was asked for. */
+  readonly tracker: TrackerName;
+  /** To the thread that pages the guest by the kernel; undefined: it is paged by checks in its code. */
+  readonly pagerLink: PagerLinkData | undefined;
   /** File that the page references of the run are recorded in; undefined: they are not. There is no job then. */
   readonly tracePath: string | undefined;
 }
@@ -86,6 +92,8 @@ export interface GuestFigures {
   readonly paging: PagingStats | undefined;
   /** Slots of the job's paging file at the end; undefined where there is none. */
   readonly slots: SlotCounts | undefined;
+  /** How the guest's use of its pages became known; undefined where it did not run. */
+  readonly tracker: TrackerChoice | undefined;
   /** How pages were saved; undefined without a job. */
   readonly policy: PolicyName | undefined;
   /** Whether storage failed and the run went on without checkpoints. */
@@ -102,6 +110,7 @@ export type GuestMessage =
       readonly kind: 'running';
       readonly memory: WebAssembly.Memory;
       readonly resumedFrom: number;
+      readonly tracker: TrackerChoice;
       readonly description: JobDescription;
       /** Of all runs of the job before this one: time the guest ran, and how many of them were lost. */
       readonly guestMs: number;

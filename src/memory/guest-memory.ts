@@ -1,4 +1,5 @@
-import { BIAS_BYTES, PAGE_BYTES, PAGE_SHIFT, PageState, controlRegion } from './layout.ts';
+import { BounceBuffers } from './bounce-buffers.ts';
+import { BIAS_BYTES, BIAS_WASM_PAGES, PAGE_BYTES, PAGE_SHIFT, PageState, controlRegion } from './layout.ts';
 
 /** A guest named memory that it does not have. Host functions turn it into their own error (WASI: EFAULT). */
 export class GuestAddressError extends Error {
@@ -33,6 +34,8 @@ export class GuestMemory {
   #bytes: Uint8Array;
   #view: DataView;
   #pager: HostAccess | undefined;
+  /** Where the kernel brings pages when they are touched: what system calls have instead of views. */
+  #bounce: BounceBuffers | undefined;
   /** Bytes that a host function should move at a time: all at once, unless pages must be made resident for it. */
   pieceBytes = Infinity;
 
@@ -42,21 +45,38 @@ export class GuestMemory {
     this.#view = new DataView(memory.buffer);
   }
 
+  /** Memory of a machine whose guest does not run. */
+  static withoutGuest(): GuestMemory {
+    const limits = { initial: BIAS_WASM_PAGES, maximum: BIAS_WASM_PAGES, shared: true };
+    return new GuestMemory(new WebAssembly.Memory(limits));
+  }
+
   /**
    * From now on pages may be absent, and are made resident when a host function names them; views of them are valid
    * until `releaseHolds`. What is written is noted by the pager.
    */
   attachPager(pager: HostAccess, frameCount: number): void {
     this.#pager = pager;
+    this.#setPieces(frameCount);
+  }
+
+  /** From now on pages may be absent, and are brought by another thread when they are touched. No view is given out any more. */
+  attachRemotePager(frameCount: number): void {
+    this.#bounce = new BounceBuffers();
+    this.#setPieces(frameCount);
+  }
+
+  #setPieces(frameCount: number): void {
     this.pieceBytes = Math.max(PIECE_PAGES_MIN, Math.floor(frameCount / PIECE_SHARE)) * PAGE_BYTES;
   }
 
   get isPaged(): boolean {
-    return this.#pager !== undefined;
+    return this.#pager !== undefined || this.#bounce !== undefined;
   }
 
   /** No view that was given out is used any more. Called when a host function returns, and between pieces of a transfer. */
   releaseHolds(): void {
+    if (this.#bounce !== undefined) return this.#bounce.putBack(this.#bytes);
     this.#pager?.releaseHolds();
   }
 
@@ -129,10 +149,11 @@ export class GuestMemory {
     this.#bytes.set(bytes, BIAS_BYTES + address);
   }
 
-  /** A view of guest bytes for a system call that reads them; valid until control goes back to the guest. */
+  /** A view of guest bytes for a system call that reads them; valid until control goes back to the guest. A copy, where pages come by faults. */
   viewForReading(address: number, lengthBytes: number): Uint8Array {
     this.#check(address, lengthBytes);
     const start = BIAS_BYTES + address;
+    if (this.#bounce !== undefined) return this.#bounce.forReading(this.#bytes, start, lengthBytes);
     return this.#bytes.subarray(start, start + lengthBytes);
   }
 
@@ -140,6 +161,7 @@ export class GuestMemory {
   viewForWriting(address: number, lengthBytes: number): Uint8Array {
     this.#checkWrite(address, lengthBytes);
     const start = BIAS_BYTES + address;
+    if (this.#bounce !== undefined) return this.#bounce.forWriting(this.#bytes, start, lengthBytes);
     return this.#bytes.subarray(start, start + lengthBytes);
   }
 
@@ -150,11 +172,13 @@ export class GuestMemory {
 
   #check(address: number, lengthBytes: number): void {
     this.checkRange(address, lengthBytes);
-    if (this.#pager !== undefined) this.#pager.hold(address, lengthBytes, false);
+    if (this.#bounce !== undefined) this.#bounce.putBack(this.#bytes);
+    else if (this.#pager !== undefined) this.#pager.hold(address, lengthBytes, false);
   }
 
   #checkWrite(address: number, lengthBytes: number): void {
     this.checkRange(address, lengthBytes);
+    if (this.#bounce !== undefined) return this.#bounce.putBack(this.#bytes);
     if (this.#pager !== undefined) return this.#pager.hold(address, lengthBytes, true);
     if (lengthBytes === 0) return;
     const first = address >>> PAGE_SHIFT;

@@ -13,6 +13,8 @@ export interface DirtyTracker {
    * guest is stopped, with what `collect` found.
    */
   rearm(pageCount: number, collected: Uint32Array, count: number, keptEnd?: number): void;
+  /** Gives back what it has of the system, where that is anything. */
+  close?(): void;
 }
 
 /** Knows nothing: every page counts as written, at each checkpoint. */

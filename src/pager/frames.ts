@@ -4,7 +4,8 @@
  * A frame is the page's own place in the machine's memory, so that nothing is translated: the budget is on how many
  * pages are *resident* at a time. What the guest may do with a page without asking is its access byte in the control
  * region (`PageAccess`); everything else lies in `flags` here. The guest raises a byte from `readable` to `writable`
- * by itself, so a page is dirty when its byte says `writable` or its flag says dirty.
+ * by itself, so a page is dirty when its byte says `writable` or its flag says dirty. Where the kernel keeps the guest from
+ * pages instead of its own code, a `PageProtection` is told of each change of a byte and asked for the guest's writes.
  *
  * Invariants:
  *
@@ -17,6 +18,7 @@ import { assert } from '../error/errors.ts';
 import type { PageKernels } from '../format/page-kernels.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { controlRegion, PageAccess, PINS_MAX } from '../memory/layout.ts';
+import type { PageProtection } from './page-protection.ts';
 
 export const PageFlag = {
   resident: 1,
@@ -60,9 +62,11 @@ export class Frames {
   readonly #pins: Int32Array;
   readonly #scanned: Uint32Array;
   readonly #kernels: PageKernels;
+  readonly #protection: PageProtection | undefined;
 
-  constructor(memory: GuestMemory, kernels: PageKernels, frameCount: number) {
+  constructor(memory: GuestMemory, kernels: PageKernels, frameCount: number, protection?: PageProtection) {
     this.frameCount = frameCount;
+    this.#protection = protection;
     this.#kernels = kernels;
     // The memory is shared: its growth leaves views of what lies before the guest's part as they are.
     const { buffer } = memory.memory;
@@ -87,7 +91,7 @@ export class Frames {
   }
 
   isDirty(page: number): boolean {
-    return (this.flags[page] & PageFlag.dirty) !== 0 || this.access[page] === PageAccess.writable;
+    return (this.flags[page] & PageFlag.dirty) !== 0 || this.#isWritten(page);
   }
 
   /** The guest may be about to access it without asking again. */
@@ -105,8 +109,8 @@ export class Frames {
   /** Takes access from a page, so that its next use is seen; false where that must not be. */
   takeAccess(page: number): boolean {
     if (this.isPinned(page)) return false;
-    if (this.access[page] === PageAccess.writable) this.noteWritten(page);
-    this.access[page] = PageAccess.none;
+    if (this.#isWritten(page)) this.noteWritten(page);
+    this.#setAccess(page, PageAccess.none);
     return true;
   }
 
@@ -114,7 +118,19 @@ export class Frames {
   giveAccess(page: number, write: boolean): void {
     this.flags[page] &= ~PageFlag.untouched;
     if (write) this.noteWritten(page);
-    this.access[page] = (this.flags[page] & WRITTEN) === WRITTEN ? PageAccess.writable : PageAccess.readable;
+    this.#setAccess(page, (this.flags[page] & WRITTEN) === WRITTEN ? PageAccess.writable : PageAccess.readable);
+  }
+
+  #setAccess(page: number, access: number): void {
+    this.access[page] = access;
+    this.#protection?.accessChanged(page);
+  }
+
+  /** Whether the guest has written the page, or may have, since it was given access. */
+  #isWritten(page: number): boolean {
+    const access = this.access[page];
+    if (access === PageAccess.writable) return true;
+    return access === PageAccess.readable && this.#protection?.wasWritten(page) === true;
   }
 
   noteWritten(page: number): void {
@@ -134,7 +150,7 @@ export class Frames {
       const page = pages[i];
       if (this.isBusy(page)) continue;
       const wasTouched = this.access[page] === PageAccess.writable || (this.flags[page] & PageFlag.untouched) === 0;
-      if (this.access[page] === PageAccess.writable) this.access[page] = PageAccess.readable;
+      if (this.access[page] === PageAccess.writable) this.#setAccess(page, PageAccess.readable);
       if (wasTouched) this.flags[page] |= PageFlag.untouched;
       else if (untouched < countMax) pages[untouched++] = page;
     }
@@ -144,7 +160,7 @@ export class Frames {
   /** The page is in its slot. It keeps its frame, and its next write is noted. */
   clean(page: number): void {
     this.flags[page] &= ~PageFlag.dirty;
-    if (this.access[page] === PageAccess.writable) this.access[page] = PageAccess.readable;
+    if (this.access[page] === PageAccess.writable) this.#setAccess(page, PageAccess.readable);
   }
 
   fill(page: number, ahead: boolean): void {
@@ -154,7 +170,7 @@ export class Frames {
 
   /** The page has no frame any more. It must be clean. */
   empty(page: number): void {
-    this.access[page] = PageAccess.none;
+    this.#setAccess(page, PageAccess.none);
     this.flags[page] = (this.flags[page] & PageFlag.changed) | PageFlag.stale;
     this.residentCount -= 1;
   }
@@ -163,6 +179,7 @@ export class Frames {
   noteWrites(pageCount: number): void {
     const { pageStates, scratch } = controlRegion;
     const scanned = this.#scanned;
+    this.#protection?.noteWrites(pageCount);
     let from = 0;
     for (;;) {
       const count = this.#kernels.scanWritable(pageStates, from, pageCount, scratch, SCAN_CAPACITY);
@@ -199,7 +216,7 @@ export class Frames {
     const { pageStates, scratch } = controlRegion;
     for (;;) {
       const count = this.#kernels.scanWritable(pageStates, 0, pageCount, scratch, SCAN_CAPACITY);
-      for (let i = 0; i < count; i++) this.access[this.#scanned[i]] = PageAccess.readable;
+      for (let i = 0; i < count; i++) this.#setAccess(this.#scanned[i], PageAccess.readable);
       if (count < SCAN_CAPACITY) return;
     }
   }

@@ -6,6 +6,7 @@ import { BIAS_BYTES, PAGE_BYTES } from '../memory/layout.ts';
 import { PageFlag, type Frames } from './frames.ts';
 import type { PageMap } from './page-map.ts';
 import { checksumOfWords, damagedFile } from './page-damage.ts';
+import type { PageProtection } from './page-protection.ts';
 import type { PageTransfer } from './page-transfer.ts';
 
 /** Sequences of faults that are followed at a time: a loop over a few arrays has one for each. */
@@ -35,8 +36,18 @@ export class PageReader {
   readonly #transfer: PageTransfer;
   readonly #frames: Frames;
 
-  constructor(memory: GuestMemory, file: DeviceFile, map: PageMap, transfer: PageTransfer, frames: Frames) {
+  readonly #protection: PageProtection | undefined;
+
+  constructor(
+    memory: GuestMemory,
+    file: DeviceFile,
+    map: PageMap,
+    transfer: PageTransfer,
+    frames: Frames,
+    protection?: PageProtection,
+  ) {
     this.#memory = memory;
+    this.#protection = protection;
     this.#file = file;
     this.#map = map;
     this.#transfer = transfer;
@@ -81,6 +92,7 @@ export class PageReader {
   }
 
   #fillZeros(page: number): void {
+    if (this.#protection !== undefined) return this.#protection.arrivedAsZeros(page);
     if ((this.#frames.flags[page] & PageFlag.stale) === 0) return;
     const from = BIAS_BYTES + page * PAGE_BYTES;
     this.#memory.bytes.fill(0, from, from + PAGE_BYTES);

@@ -4,6 +4,7 @@ import type { PageKernels } from '../format/page-kernels.ts';
 import { SLOT_BYTES } from '../format/paging-format.ts';
 import type { DeviceFile } from '../device/device.ts';
 import type { PageMap } from './page-map.ts';
+import type { PageProtection } from './page-protection.ts';
 import type { SlotAllocator } from './slot-allocator.ts';
 
 /** Pages that the staging area holds. */
@@ -36,7 +37,17 @@ export class PageTransfer {
   readonly #map: PageMap;
   readonly #slots: SlotAllocator;
 
-  constructor(memory: GuestMemory, kernels: PageKernels, file: DeviceFile, map: PageMap, slots: SlotAllocator) {
+  readonly #protection: PageProtection | undefined;
+
+  constructor(
+    memory: GuestMemory,
+    kernels: PageKernels,
+    file: DeviceFile,
+    map: PageMap,
+    slots: SlotAllocator,
+    protection?: PageProtection,
+  ) {
+    this.#protection = protection;
     this.#memory = memory;
     this.#kernels = kernels;
     this.#file = file;
@@ -47,8 +58,9 @@ export class PageTransfer {
   /** Writes the listed pages (ascending) to new slots of a generation and enters them in the map. Does not sync. */
   pageOut(pages: Uint32Array, count: number, generation: number, softLimit: number): PageOutCounts {
     const counts: PageOutCounts = { pagesWritten: 0, zeroPages: 0 };
-    for (let from = 0; from < count; from += EXAMINED_PAGES_MAX) {
-      const examined = Math.min(EXAMINED_PAGES_MAX, count - from);
+    const examinedMax = this.#protection === undefined ? EXAMINED_PAGES_MAX : STAGED_PAGES_MAX;
+    for (let from = 0; from < count; from += examinedMax) {
+      const examined = Math.min(examinedMax, count - from);
       const solid = this.#examine(pages, from, examined, generation);
       counts.zeroPages += examined - solid;
       counts.pagesWritten += solid;
@@ -99,17 +111,27 @@ export class PageTransfer {
     const { buffer } = this.#memory.memory;
     const indices = new Uint32Array(buffer, controlRegion.scratch, EXAMINED_PAGES_MAX);
     const results = new Uint32Array(buffer, RESULTS, RESULT_WORDS * EXAMINED_PAGES_MAX);
-    for (let i = 0; i < count; i++) indices[i] = pages[from + i];
-    this.#kernels.examinePages(controlRegion.scratch, count, BIAS_BYTES, RESULTS);
+    const { staging, scratch } = controlRegion;
+    const isStaged = this.#protection !== undefined;
+    if (isStaged) {
+      this.#protection.stage(pages, from, count, staging);
+      for (let i = 0; i < count; i++) indices[i] = i;
+    } else for (let i = 0; i < count; i++) indices[i] = pages[from + i];
+    this.#kernels.examinePages(scratch, count, isStaged ? staging : BIAS_BYTES, RESULTS);
     let solid = 0;
     for (let i = 0; i < count; i++) {
       const result = i * RESULT_WORDS;
+      const page = pages[from + i];
       if (results[result + 2] !== 0) {
         // A zero page that had no slot before is where it should be: its entry need not be written.
-        if (this.#map.slotOf(indices[i]) !== 0) this.#map.place(indices[i], 0, generation, 0, 0);
+        if (this.#map.slotOf(page) !== 0) this.#map.place(page, 0, generation, 0, 0);
         continue;
       }
-      indices[solid] = indices[i];
+      indices[solid] = page;
+      if (isStaged && solid !== i) {
+        const at = staging + i * PAGE_BYTES;
+        this.#memory.bytes.copyWithin(staging + solid * PAGE_BYTES, at, at + PAGE_BYTES);
+      }
       results[solid * RESULT_WORDS] = results[result];
       results[solid * RESULT_WORDS + 1] = results[result + 1];
       solid += 1;
@@ -136,6 +158,7 @@ export class PageTransfer {
 
   /** Writes the pages `indices[from … to − 1]` to the slots from `slot` on. */
   #writeRun(indices: Uint32Array, from: number, to: number, slot: number): void {
+    if (this.#protection !== undefined) return this.#writeStaged(from, to - from, slot);
     let staged = from;
     let next = from;
     while (next < to) {
@@ -160,28 +183,34 @@ export class PageTransfer {
     for (let next = from; next < to; next += STAGED_PAGES_MAX) {
       const count = Math.min(STAGED_PAGES_MAX, to - next);
       this.#kernels.gatherPages(scratch + 4 * next, count, BIAS_BYTES, staging);
-      const view = this.#memory.bytes.subarray(staging, staging + count * PAGE_BYTES);
-      this.#file.write(view, (slot + next - from) * SLOT_BYTES);
-      this.writeCount += 1;
+      this.#writeStaged(0, count, slot + next - from);
     }
+  }
+
+  #writeStaged(first: number, count: number, slot: number): void {
+    const at = controlRegion.staging + first * PAGE_BYTES;
+    this.#file.write(this.#memory.bytes.subarray(at, at + count * PAGE_BYTES), slot * SLOT_BYTES);
+    this.writeCount += 1;
   }
 
   /**
    * Reads slots `slot … slot + count − 1` into the listed pages (see `SlotRuns`) and returns the checksums of what was read (two words
    * each, in the control region until the next call), or undefined where the file ends before them.
-   * At most `STAGED_PAGES_MAX` at once.
+   * At most `STAGED_PAGES_MAX` at once. Where the guest is kept from pages by the kernel they cannot be written at their
+   * places, and lie in the staging area when this returns.
    */
   pageIn(pages: Uint32Array, count: number, slot: number): Uint32Array | undefined {
     const { staging, scratch } = controlRegion;
     const { buffer } = this.#memory.memory;
-    let adjacent = true;
+    let adjacent = this.#protection === undefined;
     for (let i = 1; i < count && adjacent; i++) adjacent = pages[i] === pages[i - 1] + 1;
     const atBytes = adjacent ? BIAS_BYTES + pages[0] * PAGE_BYTES : staging;
     const view = this.#memory.bytes.subarray(atBytes, atBytes + count * PAGE_BYTES);
     this.readCount += 1;
     if (this.#file.readInto(view, slot * SLOT_BYTES) < view.length) return undefined;
     this.#kernels.checksumRun(atBytes, count, RESULTS);
-    if (!adjacent) {
+    if (this.#protection !== undefined) this.#protection.arrived(pages[0], count, staging);
+    else if (!adjacent) {
       new Uint32Array(buffer, scratch, count).set(count === pages.length ? pages : pages.subarray(0, count));
       this.#kernels.scatterPages(staging, scratch, count, BIAS_BYTES);
     }

@@ -24,6 +24,7 @@ import type { DirtyTracker } from './dirty-tracker.ts';
 import { Frames, PageFlag } from './frames.ts';
 import { Lirs } from './lirs.ts';
 import type { PageMap } from './page-map.ts';
+import type { PageProtection } from './page-protection.ts';
 import { PageReader } from './page-reader.ts';
 import { PageTransfer } from './page-transfer.ts';
 import { PageoutDaemon } from './pageout-daemon.ts';
@@ -51,6 +52,8 @@ export interface PagerSeams {
   readonly afterPageOut: () => void;
   /** Whether the pager is told of every first write to a page, as by a protection fault, and counts them. */
   readonly protects: boolean;
+  /** Undefined: the guest's own code looks at the access bytes. */
+  readonly protection?: PageProtection | undefined;
 }
 
 export class Pager implements DirtyTracker, HostAccess {
@@ -105,13 +108,14 @@ export class Pager implements DirtyTracker, HostAccess {
       softSlotLimit,
       afterPageOut,
       protects,
+      protection,
     } = seams;
     assert(frameCount >= FRAMES_MIN, `${frameCount} frames are fewer than ${FRAMES_MIN}`);
     this.#memory = memory;
     this.#map = map;
-    const frames = new Frames(memory, kernels, frameCount);
+    const frames = new Frames(memory, kernels, frameCount, protection);
     const replacement = seams.replacement === 'lirs' ? new Lirs(frames) : new SecondChance(frames);
-    const transfer = new PageTransfer(memory, kernels, file, map, slots);
+    const transfer = new PageTransfer(memory, kernels, file, map, slots, protection);
     this.#frames = frames;
     this.#replacement = replacement;
     this.transfer = transfer;
@@ -127,7 +131,7 @@ export class Pager implements DirtyTracker, HostAccess {
       afterPageOut,
       guard: () => this.#guard,
     });
-    this.#reader = new PageReader(memory, file, map, transfer, frames);
+    this.#reader = new PageReader(memory, file, map, transfer, frames, protection);
     this.#firstWrites = new Int32Array(memory.memory.buffer, controlRegion.firstWrites, 1);
     this.#protectionWord = new Int32Array(memory.memory.buffer, controlRegion.protectionWord, 1);
     this.#protects = protects;

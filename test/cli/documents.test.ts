@@ -79,7 +79,7 @@ describe('docs/stats.md', () => {
     const folder = scratch();
     const stats = join(folder, 'stats.json');
     const run = async (job: string, ...options: string[]): Promise<{ checkpoints: object[] }> => {
-      const common = ['--job', join(folder, job), '--stats', stats, '--interval', '5ms'];
+      const common = ['--job', join(folder, job), '--stats', stats, '--interval', '5ms', '--tracker', 'software'];
       expect((await continuo(['run', ...common, ...options, workload('apsp'), '100', '1'])).exitCode).toBe(0);
       return JSON.parse(readFileSync(stats, 'utf8'));
     };
@@ -121,7 +121,7 @@ describe('docs/cli.md', () => {
     const text = read('docs/cli.md');
     const described = optionsIn('run');
     expect(described.toSorted()).toEqual(run.filter((option) => option !== '--help').toSorted());
-    const others = ['diff', 'memory', 'gc', 'compare', 'trace', 'simulate', 'interval', 'export', 'restart'];
+    const others = ['diff', 'memory', 'gc', 'compare', 'trace', 'simulate', 'interval', 'export', 'restart', 'doctor'];
     for (const name of others) expect([name, optionsIn(name)]).toEqual([name, await optionsOf(name)]);
     const [, resumeText] = /## `continuo resume`\n\n([^#]+)/.exec(text)!;
     const mentioned = Array.from(resumeText.matchAll(/`(--[a-z-]+)`/g), ([, option]) => option);
