@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import type { CheckpointStats } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { ContinuoError, GuestTrapError } from '../error/errors.ts';
+import { KEEP_MAX } from '../format/paging-format.ts';
 import type { Machine, MachineEnd, ResumeOptions, RunFigures } from '../machine/machine.ts';
 import { exitCodeOfError, say } from './messages.ts';
 import { type Every, parseEvery, parseInterval, parseMemory, parseMilliseconds, parseNumber } from './option-values.ts';
@@ -21,6 +22,7 @@ export interface RunFlags {
   readonly policy?: PolicyName;
   readonly fork?: boolean;
   readonly onStorageError?: NonNullable<ResumeOptions['onStorageError']>;
+  readonly keep?: number;
   readonly stats?: string;
   readonly checkpointExitCode: number;
   readonly verbose?: boolean;
@@ -78,6 +80,11 @@ export function addRunOptions(command: Command): Command {
         'when storage of the job fails: stop with its error, or go on without checkpoints',
       ).choices(['stop', 'continue']),
     )
+    .addOption(
+      new Option('--keep <count>', 'checkpoints to keep, to go back to: the newest and those before it').argParser(
+        (text) => parseNumber(text, 1, KEEP_MAX),
+      ),
+    )
     .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
     .addOption(
       new Option('--checkpoint-exit-code <code>', 'exit code after a checkpoint for SIGTERM or SIGINT')
@@ -90,7 +97,7 @@ export function addRunOptions(command: Command): Command {
 
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
 export function resumeOptionsOf(flags: RunFlags): ResumeOptions {
-  const { every, memory, replacement, policy, fork, onStorageError, mtbf } = flags;
+  const { every, memory, replacement, policy, fork, onStorageError, keep, mtbf } = flags;
   return {
     // `SignalWatch` does; Windows has no such signal.
     ...(process.platform === 'win32' ? {} : { checkpointSignal: 'SIGUSR1' as const }),
@@ -102,6 +109,7 @@ export function resumeOptionsOf(flags: RunFlags): ResumeOptions {
     ...(policy === undefined ? {} : { policy }),
     ...(fork === undefined ? {} : { fork }),
     ...(onStorageError === undefined ? {} : { onStorageError }),
+    ...(keep === undefined ? {} : { keep }),
   };
 }
 

@@ -18,6 +18,7 @@ import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
 import { trapOf } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
+import { keptJournalGenerations } from './kept-host-states.ts';
 import { identityOf } from './job-description.ts';
 import {
   type MachineState,
@@ -43,9 +44,9 @@ import type {
 } from './protocol.ts';
 import { SafepointCountdown } from './safepoint-countdown.ts';
 import { SaveWriter } from './save-writer.ts';
-import { StorageFailure, givenUpNotice } from './storage-failure.ts';
+import { StorageFailure, givenUpNotice, mayGiveUp } from './storage-failure.ts';
 import { captureState, restoreState } from './state-capture.ts';
-import { isSavedToFiles, keepsCheckpoints, trackingFor } from './tracking-choice.ts';
+import { keepsCheckpoints, trackingFor } from './tracking-choice.ts';
 
 const UNFINISHED = { finished: false, exitCode: 0 };
 /** Pages written ahead at a time: 2 MB, about a millisecond. */
@@ -95,7 +96,7 @@ export class GuestRun {
   #countdown: SafepointCountdown | undefined;
   #resumedFrom = 0;
   readonly #storage = new StorageFailure(
-    () => this.#mayGiveUp,
+    () => mayGiveUp(this.#data, this.#policy),
     (error) => this.#giveUp(error),
   );
 
@@ -302,15 +303,11 @@ export class GuestRun {
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
       ...(jobDirectory === undefined ? {} : { device: sealedOrPlain(new FileDevice(jobDirectory), seal) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
+      keep: this.#store?.keep ?? 1,
+      keptGenerations: keptJournalGenerations(this.#store),
       onNotice: (text) => this.#post({ kind: 'notice', text }),
       goesOnAfter: (error) => this.#storage.goesOnAfter(error),
     });
-  }
-
-  /** Not where the guest's memory is in the file whose storage would have failed. */
-  get #mayGiveUp(): boolean {
-    const { paging, onStorageError } = this.#data;
-    return onStorageError === 'continue' && (paging === undefined || isSavedToFiles(this.#policy));
   }
 
   #giveUp(error: StorageError): void {

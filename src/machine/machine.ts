@@ -6,6 +6,7 @@ import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
 import { UsageError } from '../error/errors.ts';
+import { KEEP_MAX } from '../format/paging-format.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
@@ -88,6 +89,8 @@ export interface MachineOptions {
   readonly policy?: PolicyName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
+  /** How many checkpoints are kept, the newest included: 1 to 64. Default: as the job had it, 1 for a new one. */
+  readonly keep?: number;
   /**
    * What happens when the storage of the job fails: `stop` (the default) ends the run with a StorageError; with `continue` the run goes
    * on without checkpoints, its held output leaves, and `checkpointsGivenUp` says so at the end. Where the paging file of the job is the
@@ -124,9 +127,13 @@ export type ResumeOptions = Pick<
   | 'policy'
   | 'fork'
   | 'onStorageError'
+  | 'keep'
   | 'secret'
   | 'checkpointSignal'
->;
+> & {
+  /** Goes on from the kept checkpoint of this generation; those after it are given up at once. */
+  readonly at?: number;
+};
 
 export type MachineEnd = RunEnd & RunFigures;
 
@@ -403,12 +410,12 @@ function checkedInterval({ intervalMs = 1000, mtbfMs }: Pick<MachineOptions, 'in
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
 }
 
-function policyOf({
-  policy,
-  fork = false,
-  onStorageError = 'stop',
-}: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork' | 'onStorageError'> {
-  return { policy, fork, onStorageError };
+function policyOf(options: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork' | 'onStorageError' | 'keep' | 'at'> {
+  const { policy, fork = false, onStorageError = 'stop', keep, at } = options;
+  if (keep !== undefined && !(Number.isInteger(keep) && keep >= 1 && keep <= KEEP_MAX)) {
+    throw new UsageError('bad-argument', `a job keeps 1 to ${KEEP_MAX} checkpoints, not ${keep}`);
+  }
+  return { policy, fork, onStorageError, keep, at };
 }
 
 function pagingOf({ frameCount, replacement }: ResumeOptions): PagingRequest | undefined {
