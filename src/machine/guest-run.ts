@@ -7,7 +7,7 @@ import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
 import { sealedOrPlain } from '../seal/job-seal.ts';
-import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
+import type { OutputTarget } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
@@ -18,6 +18,7 @@ import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
 import { trapOf } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
+import { interruptibleCalls } from './interruptible-calls.ts';
 import { keptJournalGenerations } from './kept-host-states.ts';
 import { identityOf } from './job-description.ts';
 import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
@@ -38,9 +39,9 @@ import type {
 } from './protocol.ts';
 import { SafepointCountdown } from './safepoint-countdown.ts';
 import { SaveWriter } from './save-writer.ts';
-import { StorageFailure, givenUpNotice } from './storage-failure.ts';
+import { StorageFailure, givenUpNotice, mayGiveUp } from './storage-failure.ts';
 import { captureState, restoreState } from './state-capture.ts';
-import { chooseTracker, isPagedByKernel, isSavedToFiles, keepsCheckpoints, trackingOf } from './tracking-choice.ts';
+import { chooseTracker, isPagedByKernel, keepsCheckpoints, trackingOf } from './tracking-choice.ts';
 
 const UNFINISHED = { finished: false, exitCode: 0 };
 /** Pages written ahead at a time: 2 MB, about a millisecond. */
@@ -95,7 +96,7 @@ export class GuestRun {
   #countdown: SafepointCountdown | undefined;
   #resumedFrom = 0;
   readonly #storage = new StorageFailure(
-    () => this.#mayGiveUp,
+    () => mayGiveUp(this.#data, this.#policy),
     (error) => this.#giveUp(error),
   );
 
@@ -332,12 +333,6 @@ export class GuestRun {
     });
   }
 
-  /** Not where the guest's memory is in the file whose storage would have failed. */
-  get #mayGiveUp(): boolean {
-    const { paging, onStorageError } = this.#data;
-    return onStorageError === 'continue' && (paging === undefined || isSavedToFiles(this.#policy));
-  }
-
   #giveUp(error: StorageError): void {
     this.#post({ kind: 'notice', text: givenUpNotice(error) });
     this.#wasi.stopHoldingOutput();
@@ -358,25 +353,13 @@ export class GuestRun {
 
   /** Host functions whose interruption makes the guest unwind, to issue the call again after the capture. */
   #interruptible(calls: Readonly<Record<string, (...args: never[]) => number>>): WebAssembly.ModuleImports {
-    return Object.fromEntries(Object.entries(calls).map(([name, call]) => [name, this.#interruptibleCall(call)]));
-  }
-
-  #interruptibleCall(call: (...args: never[]) => number): (...args: never[]) => number {
-    return (a: never, b: never, c: never, d: never, e: never, f: never, g: never, h: never, i: never): number => {
-      try {
-        this.#remote?.refuseMissingPages();
-        const result = call(a, b, c, d, e, f, g, h, i);
-        if (result !== INTERRUPTED) return result;
-      } catch (error) {
-        // The guest leaves by unwinding: an exception of the host could be caught by a handler of the guest.
-        if (error instanceof ProcessExit) this.#exitCode = error.exitCode;
-        else this.#hostFailure = { error };
-      } finally {
-        this.#instance.guestMemory.releaseHolds();
-      }
-      this.#instance.beginUnwinding();
-      return 0;
-    };
+    return interruptibleCalls(calls, {
+      before: () => this.#remote?.refuseMissingPages(),
+      exit: (exitCode) => (this.#exitCode = exitCode),
+      fail: (error) => (this.#hostFailure = { error }),
+      releaseHolds: () => this.#instance.guestMemory.releaseHolds(),
+      beginUnwinding: () => this.#instance.beginUnwinding(),
+    });
   }
 
   #runCalls(onStack: boolean): RunEnd {

@@ -1,7 +1,15 @@
+import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { StorageError } from '../error/errors.ts';
+import type { GuestThreadData } from './protocol.ts';
+import { isSavedToFiles } from './tracking-choice.ts';
 
 /** What a run does when the storage of its job fails: it stops with the error, or goes on and takes no more checkpoints. */
 export type OnStorageError = 'stop' | 'continue';
+
+/** Whether a run may go on without checkpoints: not where the guest's memory is in the file whose storage would have failed. */
+export function mayGiveUp({ paging, onStorageError }: GuestThreadData, policy: PolicyName | undefined): boolean {
+  return onStorageError === 'continue' && (paging === undefined || isSavedToFiles(policy));
+}
 
 /** What people are told when it happens. */
 export function givenUpNotice({ message }: StorageError): string {
