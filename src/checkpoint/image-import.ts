@@ -234,6 +234,8 @@ class FileImport extends ImageImport {
         stateBytes: state.length,
         listChecksum: this.bench.checksumOf(listBytes),
         stateChecksum: this.bench.checksumOf(state),
+        keep: 1,
+        oldestKept: 0,
       },
       this.bench,
     );

@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import type { CheckpointStats } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { ContinuoError, GuestTrapError } from '../error/errors.ts';
+import { KEEP_MAX } from '../format/paging-format.ts';
 import type { Machine, MachineEnd, ResumeOptions, RunFigures } from '../machine/machine.ts';
 import { exitCodeOfError, say } from './messages.ts';
 import { type Every, parseEvery, parseInterval, parseMemory, parseMilliseconds, parseNumber } from './option-values.ts';
@@ -20,6 +21,7 @@ export interface RunFlags {
   readonly replacement?: NonNullable<ResumeOptions['replacement']>;
   readonly policy?: PolicyName;
   readonly fork?: boolean;
+  readonly keep?: number;
   readonly stats?: string;
   readonly checkpointExitCode: number;
   readonly verbose?: boolean;
@@ -69,6 +71,11 @@ export function addRunOptions(command: Command): Command {
       ).choices(['continuous', 'incremental', 'sequential', 'none']),
     )
     .option('--fork', 'let the program run on while a checkpoint is saved')
+    .addOption(
+      new Option('--keep <count>', 'checkpoints to keep, to go back to: the newest and those before it').argParser(
+        (text) => parseNumber(text, 1, KEEP_MAX),
+      ),
+    )
     .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
     .addOption(
       new Option('--checkpoint-exit-code <code>', 'exit code after a checkpoint for SIGTERM or SIGINT')
@@ -80,7 +87,7 @@ export function addRunOptions(command: Command): Command {
 }
 
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
-export function resumeOptionsOf({ every, memory, replacement, policy, fork, mtbf }: RunFlags): ResumeOptions {
+export function resumeOptionsOf({ every, memory, replacement, policy, fork, keep, mtbf }: RunFlags): ResumeOptions {
   return {
     // `SignalWatch` does; Windows has no such signal.
     ...(process.platform === 'win32' ? {} : { checkpointSignal: 'SIGUSR1' as const }),
@@ -91,6 +98,7 @@ export function resumeOptionsOf({ every, memory, replacement, policy, fork, mtbf
     ...(replacement === undefined ? {} : { replacement }),
     ...(policy === undefined ? {} : { policy }),
     ...(fork === undefined ? {} : { fork }),
+    ...(keep === undefined ? {} : { keep }),
   };
 }
 

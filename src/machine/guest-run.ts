@@ -18,6 +18,7 @@ import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
 import { FunctionNames, guestStackOf } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
+import { keptJournalGenerations } from './kept-host-states.ts';
 import { identityOf } from './job-description.ts';
 import {
   type MachineState,
@@ -298,6 +299,8 @@ export class GuestRun {
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
       ...(jobDirectory === undefined ? {} : { device: sealedOrPlain(new FileDevice(jobDirectory), seal) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
+      keep: this.#store?.keep ?? 1,
+      keptGenerations: keptJournalGenerations(this.#store),
       onNotice: (text) => this.#post({ kind: 'notice', text }),
     });
   }

@@ -6,6 +6,7 @@ import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
 import { UsageError } from '../error/errors.ts';
+import { KEEP_MAX } from '../format/paging-format.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
@@ -87,6 +88,8 @@ export interface MachineOptions {
   readonly policy?: PolicyName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
+  /** How many checkpoints are kept, the newest included: 1 to 64. Default: as the job had it, 1 for a new one. */
+  readonly keep?: number;
   /**
    * Seals a job that is made, and opens one that is sealed: its files say nothing to those who lack the secret, and a changed
    * one is refused.
@@ -116,9 +119,13 @@ export type ResumeOptions = Pick<
   | 'writeAhead'
   | 'policy'
   | 'fork'
+  | 'keep'
   | 'secret'
   | 'checkpointSignal'
->;
+> & {
+  /** Goes on from the kept checkpoint of this generation; those after it are given up at once. */
+  readonly at?: number;
+};
 
 export type MachineEnd = RunEnd & RunFigures;
 
@@ -390,8 +397,12 @@ function checkedInterval({ intervalMs = 1000, mtbfMs }: Pick<MachineOptions, 'in
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
 }
 
-function policyOf({ policy, fork = false }: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork'> {
-  return { policy, fork };
+function policyOf(options: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork' | 'keep' | 'at'> {
+  const { policy, fork = false, keep, at } = options;
+  if (keep !== undefined && !(Number.isInteger(keep) && keep >= 1 && keep <= KEEP_MAX)) {
+    throw new UsageError('bad-argument', `a job keeps 1 to ${KEEP_MAX} checkpoints, not ${keep}`);
+  }
+  return { policy, fork, keep, at };
 }
 
 function pagingOf({ frameCount, replacement }: ResumeOptions): PagingRequest | undefined {

@@ -51,6 +51,10 @@ export interface GuestThreadData {
   readonly everySteps: number | undefined;
   /** How pages are saved; undefined for the way the job had, or `continuous`. */
   readonly policy: PolicyName | undefined;
+  /** How many checkpoints are kept; undefined for as many as the job had, or 1. */
+  readonly keep: number | undefined;
+  /** Go on from the kept checkpoint of this generation, and give up those after it; undefined: from the newest. */
+  readonly at: number | undefined;
   /** Whether checkpoints are saved beside the guest. */
   readonly fork: boolean;
   /** Undefined: all pages are resident. */

@@ -123,7 +123,12 @@ export class StandardOutput {
     if (device !== undefined && (heldBefore.length > 0 || this.streams.some((stream) => stream?.isHeld))) {
       this.#held = new HeldOutput(device, generation, heldBefore);
     }
-    this.#releasePositions = this.streams.map((_, index) => state?.streams[index]?.releasedBytes ?? 0);
+    // Of a state that was gone back to: what was held then has left since (`withoutHeldOutput`).
+    const hasLeft = heldBefore.length === 0;
+    this.#releasePositions = this.streams.map((_, index) => {
+      const before = state?.streams[index];
+      return (hasLeft ? before?.producedBytes : before?.releasedBytes) ?? 0;
+    });
     const counts = state === undefined || device === undefined ? undefined : readCounts(device);
     // A file can be looked at, but not by whoever moves the job to another machine.
     const isCounted = this.streams.some((stream) => stream !== undefined && (stream.isHeld || countsFor(stream.port)));
@@ -134,7 +139,12 @@ export class StandardOutput {
     for (const [index, stream] of this.streams.entries()) {
       const streamState = state?.streams[index];
       if (stream === undefined || streamState === undefined) continue;
-      this.#restore(stream, index, streamState, counts?.[index], this.#heldBytesOf(stream, state!), notice);
+      const heldBytes = this.#heldBytesOf(stream, state!);
+      const { fileBytes, producedBytes } = streamState;
+      const restored = hasLeft
+        ? { producedBytes, releasedBytes: producedBytes, fileBytes: fileBytes === null ? null : fileBytes + heldBytes }
+        : streamState;
+      this.#restore(stream, index, restored, counts?.[index], hasLeft ? 0 : heldBytes, notice);
     }
     this.#storeCounts();
     this.release();
@@ -320,6 +330,14 @@ export class StandardOutput {
     this.#countFile?.close();
     for (const stream of this.streams) stream?.port.close();
   }
+}
+
+/**
+ * A state of an older checkpoint, as it is to be gone on from: what it held back left when it was durable, before the checkpoint
+ * after it was taken, and the files that held it have been used again.
+ */
+export function withoutHeldOutput(state: StandardOutputState): StandardOutputState {
+  return { ...state, held: [] };
 }
 
 /** Whether a file of the job directory holds output, or counts it. */

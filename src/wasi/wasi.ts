@@ -35,6 +35,7 @@ import { FileRegistry } from './file-registry.ts';
 import { GuestClock } from './guest-clock.ts';
 import { cannotOpen, openRoots, realPathOf } from './host-roots.ts';
 import { HostTree } from './host-tree.ts';
+import { KeptStates } from './kept-states.ts';
 import type { OpenFile } from './open-file.ts';
 import { pathCalls } from './path-calls.ts';
 import { pollCalls } from './poll-calls.ts';
@@ -53,6 +54,10 @@ export interface WasiOptions {
   readonly state?: WasiState;
   /** The state was captured on another machine or its files were copied: files are known by their paths alone. */
   readonly relocated?: boolean;
+  /** How many captured states are kept, the newest included; default 1. */
+  readonly keep?: number;
+  /** Generations of those that are kept already, before `state`, oldest first. */
+  readonly keptGenerations?: readonly number[];
   /** Takes messages for the user, a sentence each. */
   readonly onNotice?: (text: string) => void;
   /** How directories are held; by default the safest way of this platform. */
@@ -69,6 +74,7 @@ export class Wasi {
   readonly #asides: Asides;
   readonly #input: StandardStream | undefined;
   readonly #output: StandardOutput;
+  readonly #kept: KeptStates;
   #closed = false;
 
   /**
@@ -94,7 +100,10 @@ export class Wasi {
       }
     }
     if (state === undefined && device !== undefined) discardRunFiles(device);
-    const journal = device === undefined ? undefined : new UndoJournal(device, generation);
+    const earlier = [...(options.keptGenerations ?? []), ...(state === undefined ? [] : [state.generation])];
+    this.#kept = new KeptStates(options.keep ?? 1, earlier);
+    const oldestKept = this.#kept.oldest(generation);
+    const journal = device === undefined ? undefined : new UndoJournal(device, generation, oldestKept);
     this.#log = new ChangeLog(this.#tree, journal, state !== undefined);
     this.#asides = new Asides(this.#tree);
 
@@ -179,8 +188,8 @@ export class Wasi {
     for (const { at, inode } of state.asides) {
       this.#asides.restore({ path: this.#tree.pathOf(at), inode }, state.generation - 1);
     }
-    this.#asides.captureState(this.#openPaths());
-    this.#asides.drop(state.generation);
+    this.#asides.captureState(this.#openPaths(), state.generation);
+    this.#asides.drop(this.#kept.oldest(state.generation));
   }
 
   /** Absolute paths of all that the guest has open. */
@@ -199,7 +208,7 @@ export class Wasi {
     this.#log.startNextGeneration();
     const captured = captureDescriptors(descriptors, this.#tree, this.#streams);
     this.#registry.captured(descriptors);
-    const asides = this.#asides.captureState(this.#openPaths());
+    const asides = this.#asides.captureState(this.#openPaths(), this.#log.generation);
     const input = this.#input;
     return {
       version: 1,
@@ -230,8 +239,9 @@ export class Wasi {
 
   /** The newest captured state is durable: releases held output and drops what only older checkpoints needed. */
   afterCommit(): void {
-    this.#log.forgetOlder();
-    this.#asides.drop(this.#log.generation);
+    const oldestKept = this.#kept.committed(this.#log.generation);
+    this.#log.forgetOlder(oldestKept);
+    this.#asides.drop(oldestKept);
     this.#output.release();
   }
 

@@ -131,7 +131,12 @@ describe('docs/cli.md', () => {
         .filter((option) => option !== '--help')
         .toSorted(),
     );
-    expect(inspect).toEqual(['--json', '--help']);
-    expect(await optionsOf('verify')).toEqual(['--json']);
+    const look = ['--json', '--key-file <file>', '--passphrase-file <file>'];
+    expect(inspect).toEqual([...look, '--help']);
+    expect(await optionsOf('verify')).toEqual(look);
+    for (const name of ['inspect', 'verify']) {
+      const [, section] = new RegExp(`## \`continuo ${name}\`\n\n([^#]+)`).exec(text)!;
+      for (const option of ['--json', '--key-file', '--passphrase-file']) expect(section).toContain(`\`${option}\``);
+    }
   });
 });

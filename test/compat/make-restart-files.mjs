@@ -26,7 +26,10 @@ for (const policy of ['continuous', 'incremental', 'sequential', 'none']) {
   const job = join(scratch, 'job');
   await stopInTheMiddle(job, policy);
   const seals = policy === 'none' ? ['--passphrase-file', phrase] : ['--key-file', key];
-  for (const [suffix, options] of Object.entries({ plain: [], sealed: seals })) {
+  for (const { suffix, options } of [
+    { suffix: 'plain', options: [] },
+    { suffix: 'sealed', options: seals },
+  ]) {
     const file = join(folder, `${policy}-${suffix}.bin`);
     if (existsSync(file)) continue;
     const { status, stderr } = spawnSync(process.execPath, [command, 'export', job, '-o', file, ...options], {
