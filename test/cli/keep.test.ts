@@ -6,7 +6,7 @@ import { RunningCommand, continuo, program, scratch, sleep } from './continuo.ts
 import { counted, counts } from './guests.ts';
 
 const COUNT = 150;
-const TURNS = 8_000_000;
+const TURNS = 4_000_000;
 
 interface Report {
   readonly keep: number;
