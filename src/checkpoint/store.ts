@@ -49,15 +49,15 @@ import type { GuestMemory } from '../memory/guest-memory.ts';
 import { NoRelease, type MemoryRelease } from '../memory/memory-release.ts';
 import { SoftwareTracker, WholeImage, allPages, type DirtyTracker } from '../pager/dirty-tracker.ts';
 import { checksumOfWords, damagedFile } from '../pager/page-damage.ts';
-import type { PageProtection } from '../pager/page-protection.ts';
 import { PAGE_IN_PAGES_MAX, type PageOutCounts, PageTransfer } from '../pager/page-transfer.ts';
 import { Pager } from '../pager/pager.ts';
 import { DEFAULT_REPLACEMENT, type ReplacementName } from '../pager/replacement.ts';
 import { NO_PAGE, SlotRuns } from '../pager/slot-runs.ts';
 import { PendingPages } from '../save/pending-pages.ts';
-import { preciseNowMs } from '../save/save-work.ts';
+import { durationMs, preciseNowMs } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
 import { afterFailure, type CheckpointStore, type StartedSave } from './checkpoint-store.ts';
+import { SlotPages } from './copied-pages.ts';
 import {
   checkPagingHeader,
   createJob,
@@ -95,7 +95,7 @@ export interface PagingOptions {
   /** What looks at pages; a simulation has none with contents. Undefined: the page kernels, on the guest's memory. */
   readonly kernels?: PageKernels;
   /** What keeps the guest from pages, where its own code does not. */
-  readonly protection?: PageProtection;
+  readonly protection?: ConstructorParameters<typeof Pager>[0]['protection'];
 }
 
 /** A checkpoint of which everything is written but the barrier. */
@@ -190,12 +190,10 @@ export class Store implements CheckpointStore {
   }
 
   /**
-   * Connects the store with the guest's memory, which the machine has given its size and which holds zeros. With `paging`
-   * pages go to the file and come from it while the guest runs; the pager that is returned serves its faults. Where the guest
-   * does not mark what it writes, `tracked` is what knows it otherwise, or false: then all pages count as written.
+   * As `CheckpointStore`. With `paging` pages go to the file and come from it while the guest runs. Where the guest does not mark
+   * what it writes, `tracked` is what knows it otherwise, or false: then all pages count as written.
    */
   attach(memory: GuestMemory, paging: PagingOptions): Pager;
-  attach(memory: GuestMemory, paging?: undefined, tracked?: boolean | DirtyTracker): undefined;
   attach(memory: GuestMemory, paging?: PagingOptions, tracked?: boolean | DirtyTracker): Pager | undefined;
   attach(memory: GuestMemory, paging?: PagingOptions, tracked: boolean | DirtyTracker = true): Pager | undefined {
     assert(this.#attachment === undefined, 'the store is attached already');
@@ -273,9 +271,7 @@ export class Store implements CheckpointStore {
     return this.#attempt((generation) => {
       const startMs = performance.now();
       const frozen = this.#freeze(request, generation, undefined);
-      const syncStartMs = performance.now();
-      this.#file.sync();
-      const syncMs = performance.now() - syncStartMs;
+      const syncMs = durationMs(() => this.#file.sync());
       this.#committed(frozen);
       const commitMs = performance.now() - startMs;
       return { ...frozen.stats, pauseMs: commitMs, commitMs, syncMs };
@@ -327,6 +323,10 @@ export class Store implements CheckpointStore {
     this.#failure = error;
     this.#attachment?.pager?.fail(error);
     this.#withdraw(generation);
+  }
+
+  pageReader(): SlotPages {
+    return new SlotPages(this.#file, this.#image.map, this.#bench);
   }
 
   get pagingFile(): DeviceFile {

@@ -15,7 +15,7 @@ export function memoryMapLines(map: MemoryMap, columns: number): string[] {
   const { ranges, rangePages } = map;
   const cells = columns >= WIDE_COLUMNS ? 64 : 32;
   const each = rangePages === 1 ? '1 page' : `${rangePages} pages (${byteText(rangePages * PAGE_BYTES)})`;
-  const lines = [`${INDENT}a character is ${each}: ░▒▓█ how much of it is frozen, ${ZEROS} none, all zeros`];
+  const lines = [`${INDENT}a character is ${each}: ░▒▓█ by how much is frozen, ${ZEROS} all zeros`];
   for (let from = 0; from < ranges.length; from += cells) {
     const row = ranges.slice(from, from + cells);
     const end = emptyRowsEnd(ranges, from, cells);

@@ -1,14 +1,16 @@
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { sep } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { pathWithoutLinks, storageError } from '../device/file-device.ts';
-import { ContinuoError, UsageError } from '../error/errors.ts';
-import type { AddressRange } from '../inspect/memory-range.ts';
+import { pathWithoutLinks } from '../device/file-device.ts';
+import { ContinuoError, StorageError, UsageError } from '../error/errors.ts';
+import type { CheckpointView } from '../inspect/checkpoint-view.ts';
+import type { WantedRange } from '../inspect/memory-range.ts';
 import { PAGE_BYTES } from '../memory/layout.ts';
 import { reportError } from './messages.ts';
+import { addSecretOptions, readSecret, type SecretFlags } from './secret-file.ts';
 import { StandardOutputWriter } from './terminal.ts';
 
-interface MemoryFlags {
+interface MemoryFlags extends SecretFlags {
   readonly address?: number;
   readonly length?: number;
   readonly page?: number;
@@ -27,6 +29,7 @@ export function memoryCommand(settle: (exitCode: number) => void): Command {
     .option('--length <bytes>', `bytes to show, decimal or 0x…; default ${LENGTH_BYTES}, of a page all`, parseAddress)
     .option('--page <number>', 'a page of 4096 bytes by its number, instead of --address', parseAddress)
     .option('-o, --output <file>', 'writes the bytes themselves to a file; - for standard output');
+  addSecretOptions(command);
   return command.action(async (job: string) => settle(await showMemory(job, command.opts<MemoryFlags>())));
 }
 
@@ -38,7 +41,7 @@ function parseAddress(text: string): number {
 
 async function showMemory(job: string, flags: MemoryFlags): Promise<number> {
   try {
-    const range = rangeOf(flags);
+    const wanted = rangeOf(flags);
     const { output } = flags;
     if (output !== undefined && output !== '-') refuseInside(job, output);
     const [{ withCheckpoint, overtaken }, { refuseOutside, readRange }, { HexDump }] = await Promise.all([
@@ -47,8 +50,8 @@ async function showMemory(job: string, flags: MemoryFlags): Promise<number> {
       import('../inspect/hex-dump.ts'),
     ]);
     const out = new StandardOutputWriter();
-    withCheckpoint(job, ({ pages }) => {
-      refuseOutside(pages, range);
+    const show = ({ pages }: CheckpointView): void => {
+      const range = refuseOutside(pages, wanted);
       // What was begun from one checkpoint is not ended from another.
       if (!out.restart()) throw overtaken(job);
       if (output !== undefined) {
@@ -61,7 +64,8 @@ async function showMemory(job: string, flags: MemoryFlags): Promise<number> {
         for (const line of dump.lines(bytes)) out.write(`${line}\n`);
       });
       out.write(`${dump.end()}\n`);
-    });
+    };
+    withCheckpoint(job, show, readSecret(flags));
     out.end();
     return 0;
   } catch (error) {
@@ -69,12 +73,12 @@ async function showMemory(job: string, flags: MemoryFlags): Promise<number> {
   }
 }
 
-function rangeOf({ address, length, page }: MemoryFlags): AddressRange {
+function rangeOf({ address, length, page }: MemoryFlags): WantedRange {
   if ((address === undefined) === (page === undefined)) {
     throw new UsageError('bad-argument', 'name the bytes by --address and --length, or a page by --page');
   }
-  if (address !== undefined) return { address, lengthBytes: length ?? LENGTH_BYTES };
-  return { address: page! * PAGE_BYTES, lengthBytes: length ?? PAGE_BYTES };
+  if (address !== undefined) return { address, lengthBytes: length, usualBytes: LENGTH_BYTES };
+  return { address: page! * PAGE_BYTES, lengthBytes: length, usualBytes: PAGE_BYTES };
 }
 
 /** @throws UsageError `bad-argument` for a file that would become one of the job's. */
@@ -94,6 +98,7 @@ function writeFile(path: string, fill: (take: (bytes: Uint8Array) => void) => vo
     }
   } catch (error) {
     if (error instanceof ContinuoError) throw error;
-    throw storageError('write', path, error);
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new StorageError(`cannot write ${path}: ${reason}`, { path }, error);
   }
 }

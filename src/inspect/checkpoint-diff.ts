@@ -226,6 +226,7 @@ function comparePage(page: number, a: Uint8Array, b: Uint8Array, rangesMax: numb
       differingBytes += 1;
       end = at + 1;
     }
+    at = end;
     rangeCount += 1;
     if (ranges.length === rangesMax) continue;
     const shownEnd = Math.min(end, start + SHOWN_BYTES);

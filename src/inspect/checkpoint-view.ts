@@ -3,7 +3,7 @@
  * job's lock, so it may be that of a job that runs.
  *
  * `CheckpointView` is the one seam between what looks at checkpoints (`continuo inspect`, `diff`, `memory`) and where they are:
- * whatever keeps a checkpoint in another form has a view of its own and an entry in `openView`.
+ * whatever keeps a checkpoint in another form has a view of its own and a place in `open-view.ts`.
  */
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';

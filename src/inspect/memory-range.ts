@@ -9,14 +9,25 @@ export interface AddressRange {
   readonly lengthBytes: number;
 }
 
-/** @throws UsageError `bad-argument` for a range that is not all in the memory. */
-export function refuseOutside({ pageCount }: PageContents, { address, lengthBytes }: AddressRange): void {
+/** A range as it was asked for. */
+export interface WantedRange {
+  readonly address: number;
+  /** Undefined: so many as are usual, or as there are up to the memory's end. */
+  readonly lengthBytes: number | undefined;
+  readonly usualBytes: number;
+}
+
+/** The range asked for. @throws UsageError `bad-argument` for one that is not all in the memory. */
+export function refuseOutside({ pageCount }: PageContents, wanted: WantedRange): AddressRange {
+  const { address, usualBytes } = wanted;
   const endBytes = pageCount * PAGE_BYTES;
-  if (address + lengthBytes <= endBytes) return;
-  const range = `${lengthBytes} bytes from ${hexText(address)} on`;
+  const lengthBytes = wanted.lengthBytes ?? Math.max(1, Math.min(usualBytes, endBytes - address));
+  if (address + lengthBytes <= endBytes) return { address, lengthBytes };
+  const range = `${lengthBytes === 1 ? '1 byte' : `${lengthBytes} bytes`} from ${hexText(address)} on`;
   const bounds =
     endBytes === 0 ? 'it has none' : `it ends at ${hexText(endBytes)} (${endBytes} bytes, ${pageCount} pages)`;
-  throw new UsageError('bad-argument', `${range} are not all in the program's memory: ${bounds}`, {
+  const verb = lengthBytes === 1 ? 'is not' : 'are not all';
+  throw new UsageError('bad-argument', `${range} ${verb} in the program's memory: ${bounds}`, {
     address,
     lengthBytes,
     memoryBytes: endBytes,

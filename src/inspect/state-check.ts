@@ -75,7 +75,7 @@ export class StateCheck {
   }
 
   #checkShape(): void {
-    const { phase, globals, referenceGlobals, tables, droppedData, droppedElements, frames } = this.#state;
+    const { phase, globals, referenceGlobals, tables, droppedData, droppedElements } = this.#state;
     const { globals: declared, startFunction } = this.#module;
     const { graph } = this.#plan;
     const mutable = declared.filter((global) => global.mutable);
@@ -100,7 +100,6 @@ export class StateCheck {
       if (unknown !== undefined) this.#fault('a dropped segment', 'one that the program drops', unknown);
     }
     this.#below(phase.call, startFunction === undefined ? 2 : 3, 'the call that the program is in');
-    if (phase.finished) this.#is(frames.length, 0, 'frames of a program that has ended');
     if (!(phase.guestMs >= 0)) this.#fault('the time that the program ran', 'at least 0', phase.guestMs);
   }
 

@@ -141,8 +141,9 @@ export class EmbeddedInstance {
     const { memory: limits } = this.#module.rewritten.module;
     const { memory } = linked;
     if (memory === undefined) {
-      const { initial, maximum } = limits ?? { initial: 0, maximum: 0 };
-      return new EmbeddedMemory({ initial: savedWasmPages ?? initial, ...(maximum === undefined ? {} : { maximum }) });
+      const { initial, maximum, shared } = limits ?? { initial: 0, maximum: 0, shared: false };
+      const sizes = { initial: savedWasmPages ?? initial, ...(maximum === undefined ? {} : { maximum }) };
+      return new EmbeddedMemory({ ...sizes, shared });
     }
     if (savedWasmPages !== undefined) {
       if (memory.wasmPageCount < savedWasmPages) memory.grow(savedWasmPages - memory.wasmPageCount);

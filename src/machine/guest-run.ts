@@ -6,6 +6,7 @@ import { ContinuoError, GuestTrapError, assert } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
+import { sealedOrPlain } from '../seal/job-seal.ts';
 import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
@@ -23,8 +24,8 @@ import { type RemoteStore, type RunPager, type RunStore, openRemoteStore } from 
 import type { TraceTrigger } from '../format/trace-format.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import { Tracing } from './tracing.ts';
-import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
+import { THREADS_MODULE, threadImports } from './thread-calls.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -91,14 +92,13 @@ export class GuestRun {
   #hops = 0;
   #countdown: SafepointCountdown | undefined;
   #resumedFrom = 0;
-
   readonly #notice = (text: string): void => this.#post({ kind: 'notice', text });
 
   constructor(data: GuestThreadData, control: ControlWords, post: (message: GuestMessage) => void) {
     this.#data = data;
     this.#control = control;
     this.#post = post;
-    if (data.fork && data.jobDirectory !== undefined) this.#saveWriter = new SaveWriter(control.buffer);
+    if (data.fork && data.jobDirectory !== undefined) this.#saveWriter = new SaveWriter(control.buffer, data.seal);
   }
 
   run(): RunEnd {
@@ -198,7 +198,7 @@ export class GuestRun {
     return (this.#tracker ??= chooseTracker(this.#data, this.#policy));
   }
 
-  get #tracking(): AccessTracking {
+  get #tracking(): ReturnType<typeof trackingOf> {
     return trackingOf(this.#data, this.#policy, this.#choice);
   }
 
@@ -220,6 +220,7 @@ export class GuestRun {
     checkImports(rewritten.module);
     this.#wasi = this.#openWasi(description, memory, restored);
     const imports: WebAssembly.Imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
+    imports[THREADS_MODULE] = this.#interruptible(threadImports);
     if (isDirected(rewritten.module)) {
       this.#directed = this.#direct(restored);
       imports[DIRECTED_MODULE] = this.#interruptible(this.#directed.imports);
@@ -301,7 +302,7 @@ export class GuestRun {
   }
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
-    const { jobDirectory } = this.#data;
+    const { jobDirectory, seal } = this.#data;
     const blocking = new GuestBlocking(
       this.#control,
       () => this.#post({ kind: 'wantsInput' }),
@@ -310,7 +311,7 @@ export class GuestRun {
     const stdout = this.#outputTarget(description.stdout, 'stdout');
     const stderr = this.#outputTarget(description.stderr, 'stderr');
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
-      ...(jobDirectory === undefined ? {} : { device: new FileDevice(jobDirectory) }),
+      ...(jobDirectory === undefined ? {} : { device: sealedOrPlain(new FileDevice(jobDirectory), seal) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
       onNotice: this.#notice,
     });

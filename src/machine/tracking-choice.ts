@@ -15,7 +15,7 @@ export interface TrackerChoice {
 }
 
 /** What of a run decides. */
-type RunChoice = Pick<GuestThreadData, 'fork' | 'paging' | 'tracePath' | 'pagerLink' | 'tracker'>;
+type RunChoice = Pick<GuestThreadData, 'fork' | 'paging' | 'tracePath' | 'pagerLink' | 'tracker' | 'seal'>;
 
 /** The tracker of a run; undefined as a policy: nothing is kept. What the kernel can do here is tried out. */
 export function chooseTracker(run: RunChoice, policy: PolicyName | undefined): TrackerChoice {
@@ -25,8 +25,10 @@ export function chooseTracker(run: RunChoice, policy: PolicyName | undefined): T
   if (refusal !== undefined) return { name: 'software', reason: refusal };
   if (run.paging !== undefined)
     return { name: 'kernel', reason: 'it was asked for, and the kernel pages programs here' };
-  return { name: 'kernel', reason: 'the kernel tells here which pages were written, so the code needs no marks' };
+  return { name: 'kernel', reason: 'it was asked for, and the kernel tells here which pages were written' };
 }
+
+const SEALED = 'the thread that pages by the kernel opens no sealed job';
 
 function needsTracker({ paging, tracePath, fork }: RunChoice, policy: PolicyName | undefined): boolean {
   if (paging !== undefined || tracePath !== undefined) return true;
@@ -38,8 +40,10 @@ function kernelRefusal(run: RunChoice, policy: PolicyName | undefined): string |
   if (run.paging !== undefined) {
     if (run.tracker === 'auto')
       return 'a budget of memory is kept by checks in the code unless --tracker kernel is given';
+    if (run.seal !== undefined) return SEALED;
     return kernelPagingRefusal(policy, run.fork) ?? (run.pagerLink === undefined ? kernelPagingObstacle() : undefined);
   }
+  if (run.tracker === 'auto') return 'marks in the code cost no more than the faults that --tracker kernel takes';
   return kernelPagingRefusal(policy, run.fork) ?? kernelTrackingObstacle();
 }
 
@@ -59,7 +63,7 @@ export function keepsCheckpoints(policy: PolicyName | undefined): boolean {
 
 /** Whether the kernel stops the guest at absent pages, instead of checks in its code. */
 export function isPagedByKernel(run: RunChoice, policy: PolicyName | undefined): boolean {
-  return run.pagerLink !== undefined && kernelPagingRefusal(policy, run.fork) === undefined;
+  return run.pagerLink !== undefined && run.seal === undefined && kernelPagingRefusal(policy, run.fork) === undefined;
 }
 
 /** Why a run with a budget of memory cannot be paged by the kernel, for people; undefined: it can. */

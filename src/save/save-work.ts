@@ -47,6 +47,12 @@ export interface SaveResult {
   readonly endMs: number;
 }
 
+export function durationMs(run: () => void): number {
+  const startMs = performance.now();
+  run();
+  return performance.now() - startMs;
+}
+
 export function preciseNowMs(): number {
   return performance.timeOrigin + performance.now();
 }

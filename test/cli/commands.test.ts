@@ -303,7 +303,7 @@ describe('inspect', () => {
         trigger: 'request',
         pages: 16,
         memoryBytes: 65536,
-        globals: 0,
+        globals: [],
         stack: [{ function: 'spin', functionIndex: 0, byteOffset: expect.any(Number) }],
         openFiles: [{ descriptor: 1, path: output, offsetBytes: 0 }],
       },
