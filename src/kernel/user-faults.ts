@@ -282,7 +282,14 @@ export class UserFaults {
     this.#discardBytes = 0;
     if (this.#processDescriptor >= 0 && count > 1) {
       const { syscall5 } = this.#calls;
-      const result: unknown = syscall5(SYS_PROCESS_MADVISE, this.#processDescriptor, this.#discards, count, MADV_DONTNEED, 0);
+      const result: unknown = syscall5(
+        SYS_PROCESS_MADVISE,
+        this.#processDescriptor,
+        this.#discards,
+        count,
+        MADV_DONTNEED,
+        0,
+      );
       if (Number(result) === lengthBytes) return;
       // Before Linux 6.13 it is not for this advice.
       if (Number(result) < 0) this.#closeProcess();
