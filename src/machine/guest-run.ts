@@ -7,7 +7,6 @@ import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
 import { sealedOrPlain } from '../seal/job-seal.ts';
-import type { OutputTarget } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
@@ -29,14 +28,8 @@ import { Tracing } from './tracing.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
 import { THREADS_MODULE, threadImports } from './thread-calls.ts';
-import type {
-  GuestFigures,
-  GuestMessage,
-  GuestThreadData,
-  JobDescription,
-  OutputDescription,
-  RunEnd,
-} from './protocol.ts';
+import type { GuestFigures, GuestMessage, GuestThreadData, JobDescription, RunEnd } from './protocol.ts';
+import { outputTarget } from './output-target.ts';
 import { SafepointCountdown } from './safepoint-countdown.ts';
 import { SaveWriter } from './save-writer.ts';
 import { StorageFailure, givenUpNotice, mayGiveUp } from './storage-failure.ts';
@@ -321,8 +314,8 @@ export class GuestRun {
       () => this.#post({ kind: 'wantsInput' }),
       () => this.#wasi.holdsOutput,
     );
-    const stdout = this.#outputTarget(description.stdout, 'stdout');
-    const stderr = this.#outputTarget(description.stderr, 'stderr');
+    const stdout = outputTarget(description.stdout, 'stdout', this.#post);
+    const stderr = outputTarget(description.stderr, 'stderr', this.#post);
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
       ...(jobDirectory === undefined ? {} : { device: sealedOrPlain(new FileDevice(jobDirectory), seal) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
@@ -336,12 +329,6 @@ export class GuestRun {
   #giveUp(error: StorageError): void {
     this.#post({ kind: 'notice', text: givenUpNotice(error) });
     this.#wasi.stopHoldingOutput();
-  }
-
-  /** A function of the embedder is called in its own thread, with a copy: the guest writes to the same place again. */
-  #outputTarget(output: OutputDescription, stream: 'stdout' | 'stderr'): OutputTarget {
-    if (output.kind !== 'sink') return output;
-    return { kind: 'sink', write: (bytes) => this.#post({ kind: 'output', stream, bytes: Uint8Array.from(bytes) }) };
   }
 
   /** A kill between the last commit and what follows it leaves held output and files set aside to the next run. */

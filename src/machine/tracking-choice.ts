@@ -25,7 +25,7 @@ export function chooseTracker(run: RunChoice, policy: PolicyName | undefined): T
   if (refusal !== undefined) return { name: 'software', reason: refusal };
   if (run.paging !== undefined)
     return { name: 'kernel', reason: 'it was asked for, and the kernel pages programs here' };
-  return { name: 'kernel', reason: 'the kernel tells here which pages were written, so the code needs no marks' };
+  return { name: 'kernel', reason: 'it was asked for, and the kernel tells here which pages were written' };
 }
 
 function needsTracker({ paging, tracePath, fork }: RunChoice, policy: PolicyName | undefined): boolean {
@@ -40,6 +40,7 @@ function kernelRefusal(run: RunChoice, policy: PolicyName | undefined): string |
       return 'a budget of memory is kept by checks in the code unless --tracker kernel is given';
     return kernelPagingRefusal(policy, run.fork) ?? (run.pagerLink === undefined ? kernelPagingObstacle() : undefined);
   }
+  if (run.tracker === 'auto') return 'marks in the code cost no more than the faults that --tracker kernel takes';
   return kernelPagingRefusal(policy, run.fork) ?? kernelTrackingObstacle();
 }
 
