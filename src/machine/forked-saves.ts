@@ -13,6 +13,7 @@ export class ForkedSaves {
   readonly #store: CheckpointStore;
   readonly #pager: Pager;
   readonly #guard: CopyOnWrite;
+  readonly #memory: WebAssembly.Memory;
   readonly #writer: SaveWriter;
   /** Called with what a checkpoint cost, as soon as it is durable. */
   readonly #onDurable: (stats: CheckpointStats) => void;
@@ -24,13 +25,14 @@ export class ForkedSaves {
     store: CheckpointStore,
     pager: Pager,
     memory: GuestMemory,
-    control: SharedArrayBuffer,
+    writer: SaveWriter,
     onDurable: (stats: CheckpointStats) => void,
   ) {
     this.#store = store;
     this.#pager = pager;
     this.#guard = new CopyOnWrite(memory, () => this.finish());
-    this.#writer = new SaveWriter(memory.memory, control);
+    this.#memory = memory.memory;
+    this.#writer = writer;
     this.#onDurable = onDurable;
   }
 
@@ -47,15 +49,18 @@ export class ForkedSaves {
     return this.#guard.copyMs;
   }
 
-  /** Takes a checkpoint of the stopped guest; `startMs` is when it stopped (`performance.now`). */
-  begin(request: CheckpointRequest, startMs: number): void {
+  /**
+   * Takes a checkpoint of the stopped guest; `startMs` is when it stopped (`performance.now`). With `announced` the guest is
+   * interrupted when it is durable; without, nobody waits for that, and it is noticed when the guest stops next.
+   */
+  begin(request: CheckpointRequest, startMs: number, announced: boolean): void {
     this.finish();
     const started = this.#store.begin(request, this.#guard.copies);
     this.#guard.start(started.source.pending, started.work.kind === 'slots');
     this.#pager.guardSave(this.#guard);
     this.#started = started;
     this.#copyFaultsBefore = this.#guard.copyFaults;
-    this.#writer.give(started);
+    this.#writer.give(started, this.#memory, announced);
     this.#pauseMs = performance.now() - startMs;
   }
 
@@ -85,9 +90,5 @@ export class ForkedSaves {
       this.#pager.guardSave(undefined);
       this.#guard.stop();
     }
-  }
-
-  close(): void {
-    this.#writer.close();
   }
 }

@@ -40,6 +40,7 @@ import type {
   RunEnd,
 } from './protocol.ts';
 import { SafepointCountdown } from './safepoint-countdown.ts';
+import { SaveWriter } from './save-writer.ts';
 import { captureState, restoreState } from './state-capture.ts';
 import { isPagedByKernel, keepsCheckpoints, trackingOf } from './tracking-choice.ts';
 
@@ -68,6 +69,7 @@ export class GuestRun {
   #remote: RemoteStore | undefined;
   /** Undefined when nothing is kept. */
   #policy: PolicyName | undefined;
+  readonly #saveWriter: SaveWriter | undefined;
   /** Where checkpoints are saved beside the guest. */
   #forks: ForkedSaves | undefined;
   /** Of a program that directs its checkpoints. */
@@ -99,6 +101,7 @@ export class GuestRun {
     this.#data = data;
     this.#control = control;
     this.#post = post;
+    if (data.fork && data.jobDirectory !== undefined) this.#saveWriter = new SaveWriter(control.buffer);
   }
 
   run(): RunEnd {
@@ -110,7 +113,7 @@ export class GuestRun {
       throw error;
     } finally {
       this.#wasi?.close();
-      this.#forks?.close();
+      this.#saveWriter?.close();
       this.#store?.close();
       this.#remote?.close();
       this.#scratch?.close();
@@ -249,11 +252,10 @@ export class GuestRun {
     this.#pager = pager;
     if (pager === undefined) return;
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
-    if (this.#openedStore === undefined || !this.#data.fork || !keepsCheckpoints(this.#policy)) return;
-    const { buffer } = this.#control;
-    this.#forks = new ForkedSaves(this.#openedStore, pager, guestMemory, buffer, (stats) =>
-      this.#noteCheckpoint(stats),
-    );
+    if (this.#openedStore === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
+    this.#forks = new ForkedSaves(this.#openedStore, pager, guestMemory, this.#saveWriter, (stats) => {
+      this.#noteCheckpoint(stats);
+    });
   }
 
   /** The paging file has one owner: the thread that pages opens the job anew, and this one closes it. */
@@ -432,7 +434,10 @@ export class GuestRun {
     forks.finish();
     const state = this.#captureMachine(UNFINISHED);
     this.#wasi.beforeCommit();
-    forks.begin({ state, trigger, exclusions: this.#directed?.exclusions }, startMs);
+    // Counted checkpoints find the one before done, or wait for it: only held output then needs to know sooner.
+    const { everySafepoints, everySteps } = this.#data;
+    const announced = (everySafepoints ?? everySteps) === undefined || this.#wasi.holdsOutput;
+    forks.begin({ state, trigger, exclusions: this.#directed?.exclusions }, startMs, announced);
     return undefined;
   }
 

@@ -10,11 +10,10 @@ import { encodeError } from './error-transport.ts';
 import { type OpenFile, type SaveOrder, type SaveReply, type SaveThreadData, SaveWord } from './save-writer.ts';
 
 /** Entry of the thread that saves checkpoints beside the guest. It ends with the guest's thread. */
-function main({ memory, control, words: wordsBuffer, port }: SaveThreadData): void {
+function main({ control, words: wordsBuffer, port }: SaveThreadData): void {
   const bench = Workbench.ofThread();
   const words = new Int32Array(wordsBuffer);
   const controlWords = new ControlWords(control);
-  const poll = new Int32Array(memory.buffer, 0, controlRegion.scratch >> 2);
   for (let done = 0; ; done++) {
     Atomics.wait(words, SaveWord.given, done);
     const received: { message: SaveOrder } | undefined = receiveMessageOnPort(port);
@@ -23,7 +22,7 @@ function main({ memory, control, words: wordsBuffer, port }: SaveThreadData): vo
     const pending = new PendingPages(order.pending);
     let reply: SaveReply;
     try {
-      reply = { result: save(memory, pending, order, bench) };
+      reply = { result: save(pending, order, bench) };
     } catch (error) {
       // Whoever waits for a page to be taken must not wait for ever.
       pending.abandon();
@@ -32,13 +31,15 @@ function main({ memory, control, words: wordsBuffer, port }: SaveThreadData): vo
     port.postMessage(reply);
     Atomics.store(words, SaveWord.done, done + 1);
     Atomics.notify(words, SaveWord.done);
+    if (!order.announced) continue;
     controlWords.request(Request.saved);
+    const poll = new Int32Array(order.memory.buffer, 0, controlRegion.scratch >> 2);
     Atomics.compareExchange(poll, controlRegion.pollWord >> 2, PollState.running, PollState.requested);
   }
 }
 
-function save(memory: WebAssembly.Memory, pending: PendingPages, order: SaveOrder, bench: Workbench): SaveResult {
-  const { work, target } = order;
+function save(pending: PendingPages, order: SaveOrder, bench: Workbench): SaveResult {
+  const { memory, work, target } = order;
   const source = { memory, pending, paging: order.paging === undefined ? undefined : fileOf(order.paging) };
   if (work.kind === 'slots') {
     assert(typeof target !== 'string', 'slots are in a file');

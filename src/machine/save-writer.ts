@@ -18,10 +18,12 @@ export interface SaveOrder {
   readonly work: SlotSave | FileSave;
   /** For slots: the file they are in. For a file: the directory it is made in. */
   readonly target: OpenFile | string;
+  readonly memory: WebAssembly.Memory;
+  /** Whether the guest is to be interrupted when it is done. */
+  readonly announced: boolean;
 }
 
 export interface SaveThreadData {
-  readonly memory: WebAssembly.Memory;
   /** The machine's control words. */
   readonly control: SharedArrayBuffer;
   readonly words: SharedArrayBuffer;
@@ -44,10 +46,11 @@ export class SaveWriter {
   readonly #worker: Worker;
   #given = 0;
 
-  constructor(memory: WebAssembly.Memory, control: SharedArrayBuffer) {
+  /** Starts the thread, which takes as long as many a checkpoint: so before there is a guest. */
+  constructor(control: SharedArrayBuffer) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    const data: SaveThreadData = { memory, control, words: this.#words.buffer, port: port2 };
+    const data: SaveThreadData = { control, words: this.#words.buffer, port: port2 };
     this.#worker = new Worker(new URL('./save-thread.js', import.meta.url), {
       workerData: data,
       transferList: [port2],
@@ -57,8 +60,10 @@ export class SaveWriter {
     port1.unref();
   }
 
-  give({ source, work, target }: StartedSave): void {
+  give({ source, work, target }: StartedSave, memory: WebAssembly.Memory, announced: boolean): void {
     const order: SaveOrder = {
+      announced,
+      memory,
       pending: source.pending.buffers,
       paging: source.paging === undefined ? undefined : opened(source.paging),
       work,
