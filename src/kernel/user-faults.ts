@@ -12,6 +12,8 @@ const SYSTEM_PAGE_BYTES = 4096;
 
 /** Numbers of <linux/userfaultfd.h>, <linux/fs.h> and <asm-generic/mman-common.h>. */
 const SYS_USERFAULTFD: Readonly<Record<string, number>> = { x64: 323, arm64: 282 };
+const SYS_PIDFD_OPEN = 434;
+const SYS_PROCESS_MADVISE = 440;
 const O_CLOEXEC_NONBLOCK = 0o2004000;
 const UFFD_API = 0xaa;
 const UFFDIO_API = 0xc018aa3f;
@@ -38,6 +40,7 @@ const PAGE_IS_PRESENT = 1 << 3;
 const PAGE_IS_SWAPPED = 1 << 4;
 const SCAN_WORDS = 24;
 const SCAN_REGIONS = 1024;
+const DISCARDS_MAX = 256;
 const REGION_WORDS = 6;
 const MADV_DONTNEED = 4;
 const MADV_NOHUGEPAGE = 15;
@@ -65,6 +68,7 @@ function loadCalls() {
     errno: (): number => koffi.errno(),
     // The first argument of what varies is passed like any other on the processors that this runs on.
     syscall: library.func('long syscall(long number, ulong a, ulong b, ulong c)'),
+    syscall5: library.func('syscall', 'long', ['long', 'long', 'void *', 'ulong', 'long', 'ulong']),
     ioctl: library.func('int ioctl(int fd, ulong request, void *argument)'),
     read: library.func('int64_t read(int fd, void *buffer, size_t length)'),
     poll: library.func('int poll(void *descriptors, ulong count, int timeout)'),
@@ -76,6 +80,7 @@ function loadCalls() {
     munmap: library.func('int munmap(uintptr_t address, size_t length)'),
     // Moving no bytes returns where they are: the one way to learn the address of shared memory.
     move: library.func('uintptr_t memmove(void *to, void *from, size_t length)'),
+    moveBytes: library.func('memmove', 'uintptr_t', ['uintptr_t', 'uintptr_t', 'size_t']),
     setAffinity: library.func('int sched_setaffinity(int thread, size_t length, void *mask)'),
     getAffinity: library.func('int sched_getaffinity(int thread, size_t length, void *mask)'),
     getCpu: library.func('int sched_getcpu()'),
@@ -111,6 +116,11 @@ export class UserFaults {
   readonly #count = new Uint32Array(2);
   readonly #scan = new Uint32Array(SCAN_WORDS);
   readonly #regions = new Uint32Array(REGION_WORDS * SCAN_REGIONS);
+  readonly #discards = new Uint32Array(4 * DISCARDS_MAX);
+  #discardCount = 0;
+  #discardBytes = 0;
+  /** Names this process; −1 where nothing takes it. */
+  #processDescriptor = -1;
   readonly #zeros = new Uint8Array(SYSTEM_PAGE_BYTES);
   readonly #zerosAddress: number;
   readonly #allowed = new Uint8Array(AFFINITY_BYTES);
@@ -132,6 +142,7 @@ export class UserFaults {
     if (this.requestDescriptor < 0) throw this.#refused('eventfd');
     this.#pagemap = Number(calls.open('/proc/self/pagemap', O_RDONLY_CLOEXEC));
     if (this.#pagemap < 0) throw this.#refused('open of /proc/self/pagemap');
+    this.#processDescriptor = Number(calls.syscall(SYS_PIDFD_OPEN, process.pid, 0, 0));
     this.#polled = Int32Array.of(this.descriptor, POLLIN, this.requestDescriptor, POLLIN);
     // Held by this object: the system is given their addresses.
     put(this.#scan, 0, 4 * SCAN_WORDS);
@@ -227,6 +238,11 @@ export class UserFaults {
     }
   }
 
+  /** Copies bytes between pages that are there. */
+  copyBytes(to: number, from: number, lengthBytes: number): void {
+    this.#calls.moveBytes(to, from, lengthBytes);
+  }
+
   /** Makes pages readable only, until the system lets a write through and notes it; or lets them be written. */
   protect(address: number, lengthBytes: number, protects: boolean): void {
     put(this.#protect, 0, address);
@@ -247,6 +263,39 @@ export class UserFaults {
   /** Makes pages absent; what they held is gone. */
   discard(address: number, lengthBytes: number): void {
     if (Number(this.#calls.madvise(address, lengthBytes, MADV_DONTNEED)) < 0) throw this.#refused('madvise');
+  }
+
+  /** The same, at the next `discardNow`: many ranges by one call. */
+  discardLater(address: number, lengthBytes: number): void {
+    if (this.#discardCount === DISCARDS_MAX) this.discardNow();
+    const at = 4 * this.#discardCount++;
+    put(this.#discards, at, address);
+    put(this.#discards, at + 2, lengthBytes);
+    this.#discardBytes += lengthBytes;
+  }
+
+  discardNow(): void {
+    const count = this.#discardCount;
+    if (count === 0) return;
+    const lengthBytes = this.#discardBytes;
+    this.#discardCount = 0;
+    this.#discardBytes = 0;
+    if (this.#processDescriptor >= 0 && count > 1) {
+      const { syscall5 } = this.#calls;
+      const result = syscall5(SYS_PROCESS_MADVISE, this.#processDescriptor, this.#discards, count, MADV_DONTNEED, 0);
+      if (Number(result) === lengthBytes) return;
+      // Before Linux 6.13 it is not for this advice.
+      if (Number(result) < 0) this.#closeProcess();
+    }
+    const words = this.#discards;
+    for (let at = 0; at < 4 * count; at += 4) {
+      this.discard(words[at] + words[at + 1] * TWO_32, words[at + 2] + words[at + 3] * TWO_32);
+    }
+  }
+
+  #closeProcess(): void {
+    if (this.#processDescriptor >= 0) this.#calls.close(this.#processDescriptor);
+    this.#processDescriptor = -1;
   }
 
   /**
@@ -301,6 +350,7 @@ export class UserFaults {
     this.#calls.close(this.descriptor);
     this.#calls.close(this.requestDescriptor);
     this.#calls.close(this.#pagemap);
+    this.#closeProcess();
   }
 
   /** 0, or the number of the error that it ended with; `#doneBytes` then says how far it came. */

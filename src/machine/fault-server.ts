@@ -15,6 +15,8 @@ import { type AttachOrder, type CommitOrder, type PagerOrder, PagerWord, type Pa
 const NO_STATE = new Uint8Array(0);
 /** A wait ends by itself after so long: a thread that is to be terminated can be only when it runs JavaScript. */
 const WAIT_MS = 200;
+/** So long without a fault, and the threads may run where the system wants them. */
+const PINNED_WAIT_MS = 10;
 /** So many faults after they were put on one processor, the threads may choose another one. */
 const PINNED_FAULTS_MAX = 65536;
 
@@ -66,8 +68,10 @@ export class FaultServer {
   run(): void {
     const words = this.#words;
     while (!this.#isClosed && Atomics.load(words, PagerWord.stop) === 0) {
-      const woken = this.#faults.wait(WAIT_MS);
-      if ((woken & Woken.fault) !== 0) this.#serveFaults();
+      // A guest that was woken often runs at once, and comes to its next fault before this thread goes on.
+      if (this.#serveFaults()) continue;
+      const woken = this.#faults.wait(this.#pinnedThread === 0 ? WAIT_MS : PINNED_WAIT_MS);
+      if (woken === 0) this.#part();
       if ((woken & Woken.request) !== 0) {
         this.#faults.readRequests();
         this.serveOrders();
@@ -102,9 +106,11 @@ export class FaultServer {
     if (this.#scratch === undefined) this.#store.close();
   }
 
-  #serveFaults(): void {
+  /** Returns whether there were any. */
+  #serveFaults(): boolean {
     const faults = this.#faults;
     const count = faults.readFaults();
+    if (count === 0) return false;
     for (let i = 0; i < count; i++) {
       const page = this.#protection.pageAt(faults.addresses[i]);
       assert(page >= 0, 'a fault outside of the memory of the program');
@@ -113,6 +119,7 @@ export class FaultServer {
       Atomics.add(this.#words, PagerWord.serving, 1);
     }
     this.#keepTogether();
+    return true;
   }
 
   #serveFault(page: number, write: number): void {

@@ -20,6 +20,9 @@ const Place = {
 /** Longer lists are sorted by the engine. */
 const INSERTION_SORT_MAX = 48;
 const NO_PAGE = -1;
+/** A look at one page takes as long as one at a thousand. */
+const LOOKS_MAX = 4;
+const LOOKS_SHIFT = 10;
 
 /**
  * Access to pages by the kernel. A page that is to have no access is moved out of the guest's memory, to the same place of a range of
@@ -42,7 +45,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   readonly #faults: UserFaults;
   readonly #access: Uint8Array;
   readonly #firstWrites: Int32Array;
-  readonly #stagingAddress: number;
+  readonly #memoryAddress: number;
   readonly #guestAddress: number;
   readonly #asideAddress: number = 0;
   readonly #lengthBytes: number;
@@ -51,6 +54,11 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   #changed = new Uint32Array(1024);
   #changedCount = 0;
   readonly #isListed: Uint8Array;
+  /** Behind the last page that ever had a frame. */
+  #end = 0;
+  /** Pages looked at one by one since the guest stands still, and whether all were. */
+  #looks = 0;
+  #allNoted = false;
   /** Pages that get a frame, and where their contents lie; 0: zeros. */
   #arrivedFirst = NO_PAGE;
   #arrivedCount = 0;
@@ -63,7 +71,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
     this.#access = new Uint8Array(buffer, controlRegion.pageStates, controlRegion.pageStatesBytes);
     this.#firstWrites = new Int32Array(buffer, controlRegion.firstWrites, 1);
     const address = faults.addressOf(memory.bytes);
-    this.#stagingAddress = address;
+    this.#memoryAddress = address;
     this.#guestAddress = address + BIAS_BYTES;
     this.#lengthBytes = guestBytesMax;
     this.#places = new Uint8Array(guestBytesMax >>> PAGE_SHIFT);
@@ -92,7 +100,13 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   }
 
   wasWritten(page: number): boolean {
-    if (this.#places[page] !== Place.readable) return false;
+    if (this.#places[page] !== Place.readable || this.#allNoted) return false;
+    // One look at all pages is worth many at one.
+    if (++this.#looks > LOOKS_MAX + (this.#end >>> LOOKS_SHIFT)) {
+      this.noteWrites(this.#end);
+      this.#allNoted = true;
+      return this.#places[page] !== Place.readable;
+    }
     if (!this.#faults.isWritten(this.#guestAddress + page * PAGE_BYTES)) return false;
     this.#noteWritten(page);
     return true;
@@ -113,32 +127,34 @@ export class KernelProtection implements PageProtection, MemoryRelease {
     }
   }
 
-  bringInPlace(pages: Uint32Array, count: number): void {
-    let next = 0;
-    while (next < count) {
-      const page = pages[next++];
-      const place = this.#places[page];
-      assert(place !== Place.absent, `page ${page} is to be read and has no frame`);
-      if (place !== Place.aside) continue;
-      let end = page + 1;
-      while (next < count && pages[next] === end && this.#places[end] === Place.aside) {
+  stage(pages: Uint32Array, from: number, count: number, at: number): void {
+    const places = this.#places;
+    const end = from + count;
+    let next = from;
+    while (next < end) {
+      const first = next++;
+      const page = pages[first];
+      const isAside = places[page] === Place.aside;
+      assert(places[page] !== Place.absent, `page ${page} is to be read and has no frame`);
+      while (next < end && pages[next] === pages[next - 1] + 1) {
+        if (places[pages[next]] === Place.absent || (places[pages[next]] === Place.aside) !== isAside) break;
         next += 1;
-        end += 1;
       }
-      this.#moveBack(page, end, true);
-      for (let moved = page; moved < end; moved++) this.accessChanged(moved);
+      const base = isAside ? this.#asideAddress : this.#guestAddress;
+      const to = this.#memoryAddress + at + (first - from) * PAGE_BYTES;
+      this.#faults.copyBytes(to, base + page * PAGE_BYTES, (next - first) * PAGE_BYTES);
     }
   }
 
   arrived(firstPage: number, count: number, at: number): void {
-    this.#arrive(firstPage, count, this.#stagingAddress + at);
+    this.#arrive(firstPage, count, this.#memoryAddress + at);
   }
 
   arrivedAsZeros(page: number): void {
     this.#arrive(page, 1, 0);
   }
 
-  /** The pager gives the memory of pages back that have left: wherever they were. */
+  /** The pager gives the memory of pages back that have left, wherever they were: when the changes are settled. */
   release(firstPage: number, pageCount: number): void {
     const end = firstPage + pageCount;
     let page = firstPage;
@@ -147,7 +163,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
       let next = page + 1;
       while (next < end && (this.#places[next] === Place.aside) === isAside) next += 1;
       const base = isAside ? this.#asideAddress : this.#guestAddress;
-      this.#faults.discard(base + page * PAGE_BYTES, (next - page) * PAGE_BYTES);
+      this.#faults.discardLater(base + page * PAGE_BYTES, (next - page) * PAGE_BYTES);
       this.#places.fill(Place.absent, page, next);
       page = next;
     }
@@ -155,6 +171,9 @@ export class KernelProtection implements PageProtection, MemoryRelease {
 
   /** Makes all changes of access true, those of the page that the guest waits for at last, and lets it go on; −1: it waits for none. */
   settle(waitedFor: number): void {
+    this.#faults.discardNow();
+    this.#looks = 0;
+    this.#allNoted = false;
     const changed = this.#sorted();
     const count = this.#changedCount;
     let next = 0;
@@ -261,6 +280,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
       isWoken = !quietly && !isProtected;
     } else faults.protect(at, lengthBytes, isProtected);
     this.#places.fill(to, first, end);
+    if (end > this.#end) this.#end = end;
     return !isWoken;
   }
 

@@ -203,7 +203,12 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#countsSafepoints = data.everySafepoints !== undefined;
     this.#worker = takeGuestWorker();
     const pagesByKernel = tracker === 'kernel' && data.paging !== undefined;
-    this.#pagerWorker = pagesByKernel ? new PagerWorker(() => this.#request(0)) : undefined;
+    this.#pagerWorker = pagesByKernel
+      ? new PagerWorker(
+          () => this.#request(0),
+          (error) => this.#tellOfPager(error),
+        )
+      : undefined;
     const pagerLink = this.#pagerWorker?.link;
     const guestData: GuestThreadData = { ...data, control: this.#control.buffer, pagerLink };
     this.#worker.postMessage(guestData, pagerLink === undefined ? [] : [pagerLink.port]);
@@ -321,6 +326,10 @@ export class Machine extends EventEmitter<MachineEvents> {
           fail(decodeError(message.error));
         });
     }
+  }
+
+  #tellOfPager(error: Error): void {
+    this.emit('notice', `the thread that pages the program failed: ${error.message}`);
   }
 
   #figures(figures: GuestFigures): RunFigures {

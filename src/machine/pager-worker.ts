@@ -26,7 +26,7 @@ export class PagerWorker {
   #servingSinceMs = 0;
   #isStopped = false;
 
-  constructor(raisePoll: () => void, stallMs = STALL_MS) {
+  constructor(raisePoll: () => void, onError: (error: Error) => void, stallMs = STALL_MS) {
     const words = pagerWords();
     const { port1, port2 } = new MessageChannel();
     this.link = { words, port: port1 };
@@ -38,7 +38,10 @@ export class PagerWorker {
       transferList: [port2],
       stdin: false,
     });
-    this.#worker.on('error', this.#abandon);
+    this.#worker.on('error', (error) => {
+      onError(error);
+      this.#giveUp();
+    });
     this.#worker.on('exit', this.#abandon);
     this.#worker.unref();
     // When the process exits its threads are ended one by one, and this one may be the first.
@@ -67,8 +70,8 @@ export class PagerWorker {
 
   #giveUp(): void {
     const words = this.#words;
+    if (Atomics.exchange(words, PagerWord.dead, 1) !== 0) return;
     Atomics.store(words, PagerWord.failed, 1);
-    Atomics.store(words, PagerWord.dead, 1);
     Atomics.notify(words, PagerWord.done);
     this.#raisePoll();
     const descriptor = Atomics.exchange(words, PagerWord.faults, 0) - 1;

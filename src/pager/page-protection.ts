@@ -11,8 +11,8 @@ export interface PageProtection {
   wasWritten(page: number): boolean;
   /** Raises the bytes of the readable pages among the first `pageCount` that the guest has written. */
   noteWrites(pageCount: number): void;
-  /** Resident pages (ascending) are about to be read at their places. */
-  bringInPlace(pages: Uint32Array, count: number): void;
+  /** Copies resident pages of a list, `from … from + count − 1`, to this address of the machine's memory and behind it. */
+  stage(pages: Uint32Array, from: number, count: number, at: number): void;
   /** Absent pages, neighbours, get a frame; their contents lie at this address of the machine's memory until the changes are settled. */
   arrived(firstPage: number, count: number, at: number): void;
   /** An absent page gets a frame and holds zeros. */

@@ -58,9 +58,9 @@ export class PageTransfer {
   /** Writes the listed pages (ascending) to new slots of a generation and enters them in the map. Does not sync. */
   pageOut(pages: Uint32Array, count: number, generation: number, softLimit: number): PageOutCounts {
     const counts: PageOutCounts = { pagesWritten: 0, zeroPages: 0 };
-    this.#protection?.bringInPlace(pages, count);
-    for (let from = 0; from < count; from += EXAMINED_PAGES_MAX) {
-      const examined = Math.min(EXAMINED_PAGES_MAX, count - from);
+    const examinedMax = this.#protection === undefined ? EXAMINED_PAGES_MAX : STAGED_PAGES_MAX;
+    for (let from = 0; from < count; from += examinedMax) {
+      const examined = Math.min(examinedMax, count - from);
       const solid = this.#examine(pages, from, examined, generation);
       counts.zeroPages += examined - solid;
       counts.pagesWritten += solid;
@@ -111,17 +111,27 @@ export class PageTransfer {
     const { buffer } = this.#memory.memory;
     const indices = new Uint32Array(buffer, controlRegion.scratch, EXAMINED_PAGES_MAX);
     const results = new Uint32Array(buffer, RESULTS, RESULT_WORDS * EXAMINED_PAGES_MAX);
-    for (let i = 0; i < count; i++) indices[i] = pages[from + i];
-    this.#kernels.examinePages(controlRegion.scratch, count, BIAS_BYTES, RESULTS);
+    const { staging, scratch } = controlRegion;
+    const isStaged = this.#protection !== undefined;
+    if (isStaged) {
+      this.#protection.stage(pages, from, count, staging);
+      for (let i = 0; i < count; i++) indices[i] = i;
+    } else for (let i = 0; i < count; i++) indices[i] = pages[from + i];
+    this.#kernels.examinePages(scratch, count, isStaged ? staging : BIAS_BYTES, RESULTS);
     let solid = 0;
     for (let i = 0; i < count; i++) {
       const result = i * RESULT_WORDS;
+      const page = pages[from + i];
       if (results[result + 2] !== 0) {
         // A zero page that had no slot before is where it should be: its entry need not be written.
-        if (this.#map.slotOf(indices[i]) !== 0) this.#map.place(indices[i], 0, generation, 0, 0);
+        if (this.#map.slotOf(page) !== 0) this.#map.place(page, 0, generation, 0, 0);
         continue;
       }
-      indices[solid] = indices[i];
+      indices[solid] = page;
+      if (isStaged && solid !== i) {
+        const at = staging + i * PAGE_BYTES;
+        this.#memory.bytes.copyWithin(staging + solid * PAGE_BYTES, at, at + PAGE_BYTES);
+      }
       results[solid * RESULT_WORDS] = results[result];
       results[solid * RESULT_WORDS + 1] = results[result + 1];
       solid += 1;
@@ -148,6 +158,7 @@ export class PageTransfer {
 
   /** Writes the pages `indices[from … to − 1]` to the slots from `slot` on. */
   #writeRun(indices: Uint32Array, from: number, to: number, slot: number): void {
+    if (this.#protection !== undefined) return this.#writeStaged(from, to - from, slot);
     let staged = from;
     let next = from;
     while (next < to) {
@@ -172,10 +183,14 @@ export class PageTransfer {
     for (let next = from; next < to; next += STAGED_PAGES_MAX) {
       const count = Math.min(STAGED_PAGES_MAX, to - next);
       this.#kernels.gatherPages(scratch + 4 * next, count, BIAS_BYTES, staging);
-      const view = this.#memory.bytes.subarray(staging, staging + count * PAGE_BYTES);
-      this.#file.write(view, (slot + next - from) * SLOT_BYTES);
-      this.writeCount += 1;
+      this.#writeStaged(0, count, slot + next - from);
     }
+  }
+
+  #writeStaged(first: number, count: number, slot: number): void {
+    const at = controlRegion.staging + first * PAGE_BYTES;
+    this.#file.write(this.#memory.bytes.subarray(at, at + count * PAGE_BYTES), slot * SLOT_BYTES);
+    this.writeCount += 1;
   }
 
   /**

@@ -1,0 +1,170 @@
+// Paging by the kernel: what a fault costs, against a pager in C that does as little as possible and against checks in the code;
+// and the run time of programs that have all the frames they need, against plain V8's optimised tier. Variants take turns.
+//   node bench/kernel-paging.mjs [--rounds N] [--json FILE]
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import wabt from 'wabt';
+import { Machine } from '../dist/index.js';
+import { kernelPagingObstacle } from '../dist/kernel/paging-probe.js';
+import { geometricMean, machineFacts, median, parseArguments, writeResult } from './measure.mjs';
+
+const { options } = parseArguments({ rounds: '5', json: '' });
+const rounds = Number(options.rounds);
+const PAGES = 9216;
+const FRAMES = 3072;
+const TOUCHES = 200000;
+const PROGRAMS = [
+  ['apsp', ['1100', '1'], 4096],
+  ['floyd-warshall', ['1400', '1'], 8192],
+  ['matmul', ['1500', '1'], 32768],
+  ['sort', ['12000000', '1'], 131072],
+];
+
+const obstacle = kernelPagingObstacle();
+if (obstacle !== undefined) throw new Error(`the kernel does not page programs here: ${obstacle}`);
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-kernel-paging-'));
+try {
+  const faults = [];
+  for (const pattern of ['read', 'write']) faults.push(await measureFaults(pattern));
+  const programs = [];
+  for (const [name, args, frameCount] of PROGRAMS) programs.push(await measureRunTime(name, args, frameCount));
+  const summary = {};
+  for (const variant of ['kernel', 'software', 'unpaged']) {
+    summary[variant] = geometricMean(programs.map(({ ratios }) => ratios[variant]));
+    console.log(`geometric mean of run times, ${variant}: ${summary[variant].toFixed(3)}`);
+  }
+  if (options.json) writeResult(options.json, { ...machineFacts(), rounds, faults, programs, summary });
+} finally {
+  fs.rmSync(folder, { recursive: true, force: true });
+}
+
+/** Touches pages at random, a third of which have frames; the same pages in the same order as the reference. */
+async function measureFaults(pattern) {
+  const reference = compileReference();
+  const touching = await touchingProgram(pattern, TOUCHES);
+  const filling = await touchingProgram(pattern, 0);
+  const turns = [];
+  let reached;
+  for (let round = 0; round < rounds; round++) {
+    const turn = {};
+    const args = [pattern, PAGES, FRAMES, TOUCHES, path.join(folder, 'slots')].map(String);
+    const { us, sum } = JSON.parse(execFileSync(reference, args, { encoding: 'utf8' }));
+    turn.reference = us;
+    for (const tracker of ['kernel', 'software']) {
+      for (const replacement of ['second-chance', 'lirs']) {
+        const before = await touched(filling, tracker, replacement);
+        const after = await touched(touching, tracker, replacement);
+        if (after.sum !== sum) throw new Error(`${tracker}: the pages hold ${after.sum}, not ${sum}`);
+        const faultsOf = (figure) => after.paging[figure] - before.paging[figure];
+        const faults = faultsOf('hardFaults') + faultsOf('softFaults') + faultsOf('zeroFaults');
+        turn[`${tracker} ${replacement}`] = after.us / faults;
+        reached = { ...reached, [replacement]: { hard: faultsOf('hardFaults'), soft: faultsOf('softFaults') } };
+      }
+    }
+    turns.push(turn);
+  }
+  const us = {};
+  for (const variant of Object.keys(turns[0])) us[variant] = median(turns.map((turn) => turn[variant]));
+  const ratios = {};
+  for (const variant of Object.keys(us)) {
+    if (variant !== 'reference') ratios[variant] = median(turns.map((turn) => turn[variant] / turn.reference));
+  }
+  console.log(pattern, JSON.stringify({ us, ratios, reached }));
+  return { pattern, pages: PAGES, frames: FRAMES, us, ratios, faults: reached };
+}
+
+function compileReference() {
+  const compiled = path.join(folder, 'fault-reference');
+  const source = fileURLToPath(new URL('fault-reference.c', import.meta.url));
+  execFileSync('cc', ['-O2', '-o', compiled, source, '-lpthread'], { stdio: 'inherit' });
+  return compiled;
+}
+
+/** Prints the nanoseconds that the touches took and the sum of what they found, eight bytes and four. */
+async function touchingProgram(pattern, touches) {
+  const { parseWat } = await wabt();
+  const write =
+    pattern === 'write' ? '(i32.store (local.get $at) (i32.add (i32.load (local.get $at)) (i32.const 1)))' : '';
+  // The first page is for what is printed.
+  const parsed = parseWat(
+    'touches.wat',
+    `(module
+      (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+      (memory (export "memory") ${PAGES / 16 + 1})
+      (func (export "_start") (local $i i32) (local $state i32) (local $sum i32) (local $at i32)
+        (loop $fill
+          (i32.store offset=4160 (i32.shl (local.get $i) (i32.const 12)) (i32.add (local.get $i) (i32.const 1)))
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br_if $fill (i32.lt_u (local.get $i) (i32.const ${PAGES}))))
+        (local.set $i (i32.const 0))
+        (local.set $state (i32.const 1))
+        (drop (call $clock (i32.const 1) (i64.const 0) (i32.const 16)))
+        (block $done (loop $touch
+          (br_if $done (i32.ge_u (local.get $i) (i32.const ${touches})))
+          (local.set $state (i32.add (i32.mul (local.get $state) (i32.const 1664525)) (i32.const 1013904223)))
+          (local.set $at (i32.add (i32.const 4160)
+            (i32.shl (i32.rem_u (i32.shr_u (local.get $state) (i32.const 8)) (i32.const ${PAGES})) (i32.const 12))))
+          (local.set $sum (i32.add (local.get $sum) (i32.load (local.get $at))))
+          ${write}
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br $touch)))
+        (drop (call $clock (i32.const 1) (i64.const 0) (i32.const 24)))
+        (i64.store (i32.const 16) (i64.sub (i64.load (i32.const 24)) (i64.load (i32.const 16))))
+        (i32.store (i32.const 24) (local.get $sum))
+        (i32.store (i32.const 0) (i32.const 16))
+        (i32.store (i32.const 4) (i32.const 12))
+        (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))`,
+    { bulk_memory: true },
+  );
+  return parsed.toBinary({}).buffer;
+}
+
+async function touched(program, tracker, replacement) {
+  let bytes = Buffer.alloc(0);
+  const stdout = { kind: 'sink', write: (part) => (bytes = Buffer.concat([bytes, part])) };
+  const machine = Machine.start({ program, tracker, replacement, frameCount: FRAMES, intervalMs: 0, stdout });
+  const { paging } = await machine.ended;
+  return { us: Number(bytes.readBigUInt64LE(0)) / 1000, sum: bytes.readUInt32LE(8), paging };
+}
+
+/** Without a job, so that the time is that of the program; with frames for all pages, or with no budget at all. */
+async function measureRunTime(name, args, frameCount) {
+  const turns = [];
+  const variants = ['plain', 'unpaged', 'software', 'kernel'];
+  for (let round = 0; round < rounds; round++) {
+    const turn = {};
+    for (const variant of round % 2 === 0 ? variants : variants.toReversed()) {
+      turn[variant] = variant === 'plain' ? plainMs(name, args) : await pagedMs(name, args, variant, frameCount);
+    }
+    turns.push(turn);
+  }
+  const ratios = {};
+  for (const variant of variants.slice(1)) ratios[variant] = median(turns.map((turn) => turn[variant] / turn.plain));
+  const result = { name: [name, ...args].join(' '), plainMs: median(turns.map(({ plain }) => plain)), ratios };
+  console.log(JSON.stringify(result));
+  return result;
+}
+
+function plainMs(name, args) {
+  const specification = path.join(folder, 'specification.json');
+  const figures = path.join(folder, 'figures.json');
+  const program = fileURLToPath(new URL(`../dist/workloads/${name}.wasm`, import.meta.url));
+  const stdout = path.join(folder, 'output');
+  fs.writeFileSync(specification, JSON.stringify({ program, args, directories: [], env: { A: '1' }, stdout, figures }));
+  const script = fileURLToPath(new URL('programs/plain-node.mjs', import.meta.url));
+  const flags = ['--no-turbo-fast-api-calls', '--no-liftoff', '--no-wasm-lazy-compilation', '--no-warnings'];
+  execFileSync(process.execPath, [...flags, script, specification], { stdio: 'inherit' });
+  return JSON.parse(fs.readFileSync(figures, 'utf8')).guestMs;
+}
+
+async function pagedMs(name, args, variant, frameCount) {
+  const program = fs.readFileSync(new URL(`../dist/workloads/${name}.wasm`, import.meta.url));
+  const paging = variant === 'unpaged' ? {} : { frameCount, tracker: variant };
+  const stdout = { kind: 'sink', write: () => {} };
+  const { guestMs } = await Machine.start({ program, arguments: args, intervalMs: 0, stdout, ...paging }).ended;
+  return guestMs;
+}

@@ -1,0 +1,134 @@
+/**
+ * No run hangs, whatever becomes of the thread that pages it: it dies, it serves a fault for ever, the process exits, or the system
+ * refuses to be told of faults.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { command, continuo, program, root, RunningCommand, scratch, sleep, workload } from '../cli/continuo.ts';
+import { counts, WRITES } from '../cli/guests.ts';
+import { kernelPages } from './kernel-paging.ts';
+
+const LIBRARY = pathToFileURL(join(root, 'dist', 'index.js')).href;
+
+const moduleUrl = (name: string): string => pathToFileURL(join(root, 'dist', 'machine', `${name}.js`)).href;
+
+/** Runs a script that uses the library; fails when it takes longer than it may. */
+async function script(text: string, limitMs: number): Promise<{ exitCode: number | null; output: string }> {
+  const folder = scratch();
+  const file = join(folder, 'script.mjs');
+  writeFileSync(file, text);
+  const child = spawn(process.execPath, [file], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (part: string) => (output += part));
+  }
+  const timer = setTimeout(() => child.kill('SIGKILL'), limitMs);
+  const exitCode = await new Promise<number | null>((settle) => child.on('close', settle));
+  clearTimeout(timer);
+  return { exitCode, output };
+}
+
+/** Starts a program that pages for ever, and runs the rest once it does. */
+const pagesForEver = (rest: string): string => `
+  import { readFileSync } from 'node:fs';
+  import { Worker } from 'node:worker_threads';
+  import { Machine } from ${JSON.stringify(LIBRARY)};
+  // The threads of the process, in the order in which they are listened to: the guest's, then the pager's.
+  const threads = new Set();
+  const { on } = Worker.prototype;
+  Worker.prototype.on = function (...args) { threads.add(this); return on.apply(this, args); };
+  const program = readFileSync(${JSON.stringify(program(scratch(), 'writes', WRITES))});
+  const machine = Machine.start({ program, frameCount: 16, tracker: 'kernel', intervalMs: 0 });
+  machine.on('running', () => setTimeout(() => {
+    const pager = [...threads][1];
+    ${rest}
+  }, 300));
+  machine.ended.then(() => console.log('ended'), (error) => { console.log('failed:', error.message); process.exit(7); });`;
+
+describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 60_000 }, () => {
+  it('is stopped with an error when the thread that pages it dies', async () => {
+    const { exitCode, output } = await script(pagesForEver('pager.terminate();'), 20_000);
+    expect({ exitCode, output }).toMatchObject({
+      exitCode: 7,
+      output: expect.stringContaining('the thread that pages the program has ended'),
+    });
+  });
+
+  it('does not keep a process from exiting', async () => {
+    const { exitCode, output } = await script(pagesForEver('process.exit(3);'), 20_000);
+    expect({ exitCode, output }).toEqual({ exitCode: 3, output: '' });
+  });
+
+  it('is stopped by a signal, with a checkpoint, and goes on with checks in its code', async () => {
+    const folder = scratch();
+    const path = program(folder, 'counts', counts(60, 5_000_000));
+    const job = ['--job', join(folder, 'job'), '--memory', '16p', '--interval', '20ms', '--verbose'];
+    const running = new RunningCommand(['run', ...job, '--tracker', 'kernel', path]);
+    await running.waitFor('checkpoint 2 ');
+    await sleep(50);
+    running.kill('SIGTERM');
+    expect(await running.ended).toMatchObject({ exitCode: 85, signal: null });
+    expect(await continuo(['run', ...job, '--tracker', 'software', path])).toMatchObject({ exitCode: 7 });
+  });
+
+  it('works with the garbage of both threads collected all the time', () => {
+    const engine = ['--gc-interval=300', '--stress-compaction'];
+    const options = ['--tracker', 'kernel', '--memory', '40p', '--interval', '10ms', '--job', join(scratch(), 'job')];
+    const args = [...engine, command, 'run', ...options, workload('sort'), '20000', '3'];
+    const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 50_000 });
+    expect({ status, stderr }).toMatchObject({ status: 0 });
+    expect(stdout).toMatch(/^sort size=20000 seed=3 digest=[0-9a-f]{16}\n$/);
+  });
+
+  const setpriv = spawnSync('setpriv', ['--version']).status === 0 && process.getuid?.() === 0;
+  it.runIf(setpriv)('says what is missing where the system refuses', () => {
+    const nobody = [
+      '--bounding-set=-sys_ptrace',
+      '--inh-caps=-all',
+      '--reuid=65534',
+      '--regid=65534',
+      '--clear-groups',
+    ];
+    const folder = scratch();
+    const path = program(folder, 'writes', WRITES);
+    const args = [...nobody, process.execPath, command, 'run', '--tracker', 'kernel', '--memory', '16p', path];
+    const cache = { CONTINUO_CACHE: join(folder, 'none') };
+    spawnSync('chmod', ['755', folder]);
+    const { status, stderr } = spawnSync('setpriv', args, {
+      encoding: 'utf8',
+      timeout: 20_000,
+      env: { ...process.env, ...cache },
+    });
+    expect({ status, stderr }).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(
+        /the kernel cannot page the program here \(.*userfaultfd.*\); .*--tracker software/,
+      ),
+    });
+  });
+});
+
+describe('the watch over the thread that pages', () => {
+  it('gives a fault up that takes too long, so that the guest is stopped', async () => {
+    // The thread waits for its first order; to its watch it serves one fault all the time.
+    const { exitCode, output } = await script(
+      `import { PagerWord } from ${JSON.stringify(moduleUrl('pager-link'))};
+      import { PagerWorker } from ${JSON.stringify(moduleUrl('pager-worker'))};
+      const startMs = performance.now();
+      const worker = new PagerWorker(() => {
+        const failed = Atomics.load(words, PagerWord.failed) === 1 && Atomics.load(words, PagerWord.dead) === 1;
+        console.log(failed && performance.now() - startMs >= 500 ? 'given up' : 'wrong');
+        worker.stop();
+        process.exit(0);
+      }, () => {}, 500);
+      const words = new Int32Array(worker.link.words);
+      Atomics.store(words, PagerWord.serving, 7);
+      setTimeout(() => process.exit(1), 10000);`,
+      20_000,
+    );
+    expect({ exitCode, output }).toEqual({ exitCode: 0, output: 'given up\n' });
+  });
+});

@@ -1,0 +1,250 @@
+/**
+ * Programs that the kernel pages leave what they leave with checks in their code: undisturbed, with checkpoints at every few
+ * safepoints, killed while the tracker changes from run to run, and when the storage fails.
+ */
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { FIRST_FREE_SLOT, SLOT_BYTES } from '../../src/format/paging-format.ts';
+import { command, continuo, program, scratch, workload } from '../cli/continuo.ts';
+import { counted, counts } from '../cli/guests.ts';
+import { compileKernelCommand, hasClang } from '../machine/kernel-programs.ts';
+import { killUntilDone, seed } from '../machine/kill-schedule.ts';
+import { Random } from '../support/random.ts';
+import { referenceDigests } from '../workloads/reference.ts';
+import { HANG_MS, kernelPages } from './kernel-paging.ts';
+
+console.log(`Instants of the kills and budgets: CONTINUO_TEST_SEED=${seed}`);
+
+const expected = (name: string, size: number): string =>
+  `${name} size=${size} seed=3 digest=${referenceDigests[name](size, 3).toString(16).padStart(16, '0')}\n`;
+
+interface PagingCounts {
+  readonly frames: number;
+  readonly residentPages: number;
+  readonly softFaults: number;
+  readonly hardFaults: number;
+  readonly zeroFaults: number;
+  readonly pageOuts: number;
+  readonly pageIns: number;
+  readonly evictions: number;
+}
+
+type Tracker = 'kernel' | 'software';
+
+/** Runs a program in so many frames, and gives what it printed and what paging did. */
+async function run(tracker: Tracker, path: string, args: readonly string[], frames: number, ...options: string[]) {
+  const stats = join(scratch(), 'stats');
+  const words = ['--tracker', tracker, '--memory', `${frames}p`, '--stats', stats, ...options, path, ...args];
+  const { exitCode, stdout, stderr } = await continuo(['run', ...words]);
+  expect({ exitCode, stderr }, words.join(' ')).toMatchObject({ exitCode: 0 });
+  const { paging, pages }: { paging: PagingCounts; pages: number } = JSON.parse(readFileSync(stats, 'utf8'));
+  expect(paging.frames).toBe(frames);
+  expect(paging.residentPages).toBeLessThanOrEqual(frames);
+  return { stdout, paging, pages };
+}
+
+describe.runIf(kernelPages)('paging by the kernel', { timeout: HANG_MS }, () => {
+  describe.each([
+    { name: 'apsp', size: 120 },
+    { name: 'floyd-warshall', size: 160 },
+    { name: 'matmul', size: 130 },
+    { name: 'fib', size: 20 },
+    { name: 'sort', size: 20000 },
+  ])('$name', ({ name, size }) => {
+    const args = [String(size), '3'];
+
+    it('gives its result with 16 frames, half of what it uses and all of it', async () => {
+      const all = await run('kernel', workload(name), args, 100_000);
+      expect(all.stdout).toBe(expected(name, size));
+      expect(all.paging).toMatchObject({ evictions: 0, hardFaults: 0, softFaults: 0 });
+      const half = Math.max(16, all.paging.residentPages >>> 1);
+      for (const frames of [16, half]) {
+        const { stdout, paging } = await run('kernel', workload(name), args, frames);
+        expect(stdout, `${frames} frames`).toBe(expected(name, size));
+        if (all.paging.residentPages > 2 * frames) expect(paging.hardFaults, `${frames} frames`).toBeGreaterThan(0);
+      }
+    });
+
+    it('gives it with checkpoints every few safepoints, in 16 frames, by either policy', async () => {
+      const options = ['--job', join(scratch(), 'job'), '--every', '701', '--interval', 'none'];
+      const { stdout } = await run('kernel', workload(name), args, 16, '--replacement', 'second-chance', ...options);
+      expect(stdout).toBe(expected(name, size));
+    });
+  });
+
+  it.each([
+    { name: 'floyd-warshall', size: 450, runMsMax: 400 },
+    { name: 'matmul', size: 420, runMsMax: 400 },
+    { name: 'sort', size: 600_000, runMsMax: 400 },
+  ])('$name, killed until done, each run with another tracker and budget', async ({ name, size, runMsMax }) => {
+    const folder = scratch();
+    const output = join(folder, 'output');
+    const random = new Random(seed);
+    const ways = [
+      ['--tracker', 'kernel', '--memory', '16p'],
+      ['--tracker', 'kernel', '--memory', '100p'],
+      ['--tracker', 'kernel', '--memory', '400p', '--replacement', 'second-chance'],
+      ['--tracker', 'software', '--memory', '100p'],
+      [],
+    ];
+    const options = ['--job', join(folder, 'job'), '--interval', '20ms', '--verbose', '--stdout', output];
+    const args = (): string[] => ['run', ...options, ...random.pick(ways), workload(name), String(size), '3'];
+    const { exitCode } = await killUntilDone(args, random, runMsMax);
+    expect(exitCode, `seed ${seed}`).toBe(0);
+    expect(readFileSync(output, 'utf8'), `seed ${seed}`).toBe(expected(name, size));
+  });
+
+  it('a program that prints, killed until done: its output file is rolled back', async () => {
+    const folder = scratch();
+    const output = join(folder, 'output');
+    const random = new Random(seed);
+    const path = program(folder, 'counts', counts(60, 5_000_000));
+    const options = ['--job', join(folder, 'job'), '--interval', '10ms', '--verbose', '--stdout', output];
+    const args = (): string[] => ['run', ...options, '--tracker', 'kernel', '--memory', '16p', path];
+    await killUntilDone(args, random, 200);
+    expect(readFileSync(output, 'utf8'), `seed ${seed}`).toBe(counted(60));
+  });
+
+  const kernels = hasClang
+    ? ['mutual', 'icall', 'simd', 'multi-value', 'lz', 'sha', 'tree', 'bulk', 'sort', 'list']
+    : [];
+  it.each(kernels)('%s in C, with 16 frames and with 64', async (name) => {
+    const path = join(scratch(), `${name}.wasm`);
+    const printed = compileKernelCommand(name, 1, path);
+    for (const frames of [16, 64]) {
+      expect((await run('kernel', path, [], frames)).stdout, `${frames} frames`).toBe(printed);
+    }
+  });
+
+  it('reads and writes buffers that are larger than its memory', async () => {
+    const folder = scratch();
+    // Reads standard input to its end, wherever a read stops, adds 1 to each byte, and writes all at once.
+    const path = program(
+      folder,
+      'passes',
+      `(module
+        (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 64)
+        (func (export "_start") (local $at i32) (local $end i32)
+          (local.set $end (i32.const 5000))
+          (block $done (loop $more
+            (i32.store (i32.const 0) (local.get $end))
+            (i32.store (i32.const 4) (i32.const 1000000))
+            (if (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)) (then (call $exit (i32.const 1))))
+            (br_if $done (i32.eqz (i32.load (i32.const 8))))
+            (local.set $end (i32.add (local.get $end) (i32.load (i32.const 8))))
+            (br $more)))
+          (local.set $at (i32.const 5000))
+          (loop $add
+            (i32.store8 (local.get $at) (i32.add (i32.load8_u (local.get $at)) (i32.const 1)))
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br_if $add (i32.lt_u (local.get $at) (local.get $end))))
+          (local.set $at (i32.const 5000))
+          (loop $out
+            (i32.store (i32.const 0) (local.get $at))
+            (i32.store (i32.const 4) (i32.sub (local.get $end) (local.get $at)))
+            (if (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then (call $exit (i32.const 2))))
+            (local.set $at (i32.add (local.get $at) (i32.load (i32.const 8))))
+            (br_if $out (i32.lt_u (local.get $at) (local.get $end))))))`,
+    );
+    const bytes = Uint8Array.from({ length: 3_000_000 }, (_, i) => (i * 7 + (i >>> 9)) & 255);
+    writeFileSync(join(folder, 'input'), bytes);
+    const files = ['--stdin', join(folder, 'input'), '--stdout', join(folder, 'output')];
+    await run('kernel', path, [], 20, '--job', join(folder, 'job'), '--interval', '20ms', ...files);
+    const sum = Buffer.from(bytes.map((byte) => byte + 1));
+    expect(Buffer.compare(readFileSync(join(folder, 'output')), sum)).toBe(0);
+  });
+
+  it('grows to 4 GB in 16 frames, with checkpoints', async () => {
+    const folder = scratch();
+    // Writes a word across two pages of each MB as the memory grows, and reads all back.
+    const path = program(
+      folder,
+      'grows',
+      `(module
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func $word (param $at i32) (result i64)
+          (i64.mul (i64.extend_i32_u (local.get $at)) (i64.const 0x9e3779b97f4a7c15)))
+        (func (export "_start") (local $at i32)
+          (block $full (loop $grow
+            (br_if $full (i32.eq (memory.grow (i32.const 16)) (i32.const -1)))
+            (local.set $at (i32.sub (i32.shl (memory.size) (i32.const 16)) (i32.const 4099)))
+            (i64.store (local.get $at) (call $word (local.get $at)))
+            (br $grow)))
+          (loop $check
+            (if (i64.ne (i64.load (local.get $at)) (call $word (local.get $at))) (then (call $exit (i32.const 2))))
+            (local.set $at (i32.sub (local.get $at) (i32.const 0x100000)))
+            (br_if $check (i32.gt_u (local.get $at) (i32.const 0x100000))))))`,
+    );
+    const job = ['--job', join(folder, 'job'), '--every', '3000', '--interval', 'none'];
+    const { paging, pages } = await run('kernel', path, [], 16, ...job);
+    expect(pages).toBeGreaterThan(1_000_000);
+    expect(paging.hardFaults).toBeGreaterThan(3000);
+  });
+
+  it('leaves what needs every write told to the checks in the code, and says so', async () => {
+    const folder = scratch();
+    const base = ['run', '--tracker', 'kernel', '--memory', '100p', '--interval', '50ms'];
+    for (const options of [['--policy', 'incremental'], ['--policy', 'sequential'], ['--fork']]) {
+      const job = join(folder, options.join('').replaceAll('-', ''));
+      const { exitCode, stdout, stderr } = await continuo([
+        ...base,
+        '--job',
+        job,
+        ...options,
+        workload('apsp'),
+        '120',
+        '3',
+      ]);
+      expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 0, stdout: expected('apsp', 120) });
+      expect(stderr).toContain("paged by checks in the program's code, since".replace("the program's", 'its own'));
+    }
+  });
+});
+
+describe.runIf(kernelPages)('storage that fails while the kernel pages', { timeout: HANG_MS }, () => {
+  it('damaged pages end the run with what is wrong, when they are needed', async () => {
+    const folder = scratch();
+    const job = join(folder, 'job');
+    const options = ['--job', job, '--tracker', 'kernel', '--memory', '16p', '--every', '3000', '--interval', 'none'];
+    const args = ['run', ...options, workload('floyd-warshall'), '160', '3'];
+    const killed = spawnSync(process.execPath, [command, ...args], { timeout: 1500, killSignal: 'SIGKILL' });
+    const finished = killed.signal === null;
+    const file = join(job, 'paging');
+    const bytes = readFileSync(file);
+    for (let slot = FIRST_FREE_SLOT; slot * SLOT_BYTES < bytes.length; slot++) bytes[slot * SLOT_BYTES + 9] ^= 1;
+    writeFileSync(file, bytes);
+    const { exitCode, stderr, stdout } = await continuo(args);
+    expect({ exitCode, stderr, finished, stdout }).toMatchObject({
+      exitCode: 65,
+      stderr: expect.stringMatching(/paging is damaged at byte/),
+      stdout: '',
+    });
+  });
+
+  it('a full disk ends the run, whatever the program does with pages that did not come', () => {
+    const folder = scratch();
+    const path = program(
+      folder,
+      'stubborn',
+      `(module (memory (export "memory") 256)
+        (func (export "_start") (local $at i32)
+          (loop $again
+            (try (do (i32.store (local.get $at) (i32.const 1))) (catch_all))
+            (local.set $at (i32.and (i32.add (local.get $at) (i32.const 4096)) (i32.const 0xffffff)))
+            (br $again))))`,
+    );
+    const options = ['--job', join(folder, 'job'), '--tracker', 'kernel', '--memory', '16p', '--interval', 'none'];
+    const limited = `ulimit -f 2000; exec "$0" "$@"`;
+    const { status, stderr } = spawnSync('sh', ['-c', limited, process.execPath, command, 'run', ...options, path], {
+      encoding: 'utf8',
+      timeout: HANG_MS,
+    });
+    expect({ status, stderr }).toMatchObject({ status: 74, stderr: expect.stringMatching(/cannot .*paging: EFBIG/) });
+  });
+});
