@@ -2,6 +2,7 @@ import type { Device, DeviceFile } from '../device/device.ts';
 import { StorageError } from '../error/errors.ts';
 import type { JobIdentity } from '../format/job-format.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { DirtyTracker } from '../pager/dirty-tracker.ts';
 import type { Pager } from '../pager/pager.ts';
 import type { FileSave, SaveResult, SaveSource, SlotSave } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
@@ -26,9 +27,9 @@ export interface CheckpointStore {
   readProgram(): Uint8Array;
   /**
    * Connects the store with the guest's memory, which has its size and holds zeros. With `paging`, the returned pager serves
-   * its faults. `tracked`: whether the guest marks the pages that it writes.
+   * its faults. `tracked`: whether the guest marks the pages that it writes, or what else knows them.
    */
-  attach(memory: GuestMemory, paging: PagingOptions | undefined, tracked: boolean): Pager | undefined;
+  attach(memory: GuestMemory, paging: PagingOptions | undefined, tracked: boolean | DirtyTracker): Pager | undefined;
   /** Brings the pages of the newest checkpoint into the guest's memory, or within its reach. */
   loadPages(): void;
   /**

@@ -10,7 +10,9 @@ export interface RunStats {
   readonly arguments: readonly string[];
   readonly policy: PolicyName;
   readonly fork: boolean;
-  readonly tracker: 'software';
+  readonly tracker: NonNullable<RunFigures['tracking']>['tracker'];
+  /** Why that one. */
+  readonly trackerReason: string;
   readonly end: 'exited' | 'stopped' | 'trapped' | 'failed';
   readonly exitCode: number;
   readonly runMs: number;
@@ -49,13 +51,14 @@ export interface RunRecord {
 
 export function runStats(record: RunRecord): RunStats {
   const { program, arguments: args, end, figures, fork, exitCode, checkpoints } = record;
-  const { runMs, guestMs, resumedFrom, hops, pages, paging, slots, copyFaults, copyMs } = figures;
+  const { runMs, guestMs, resumedFrom, hops, pages, paging, slots, copyFaults, copyMs, tracking } = figures;
   return {
     program,
     arguments: args,
     policy: figures.policy ?? 'none',
     fork,
-    tracker: 'software',
+    tracker: tracking?.tracker ?? 'none',
+    trackerReason: tracking?.reason ?? 'the run was refused',
     end,
     exitCode,
     runMs,

@@ -73,8 +73,8 @@ export function addRunOptions(command: Command): Command {
     .addOption(
       new Option(
         '--tracker <way>',
-        "how the program's use of memory becomes known: by checks in its code, or by the kernel",
-      ).choices(['software', 'kernel']),
+        "how the program's use of memory becomes known: by marks and checks in its code, or by the kernel (default: auto)",
+      ).choices(['auto', 'software', 'kernel']),
     )
     .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
     .addOption(
@@ -117,12 +117,12 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
   let figuresOfFailure: RunFigures | undefined;
   let ran = false;
   if (flags.verbose) {
-    say('tracker software: it works on every platform and is the only one of this version');
     if (flags.memory !== undefined) say(`memory for ${flags.memory} pages; others live in the paging file`);
     if (job === undefined) say('no job directory was named (--job): no checkpoints are kept');
   }
-  machine.on('running', ({ resumedFrom }) => {
+  machine.on('running', ({ resumedFrom, tracking }) => {
     ran = true;
+    if (flags.verbose) say(`tracker ${tracking.tracker}: ${tracking.reason}`);
     if (resumedFrom > 0 && !flags.quiet) say(`${job} goes on from checkpoint ${resumedFrom}`);
   });
   machine.on('notice', (text) => {

@@ -21,7 +21,8 @@ export type UsageErrorCode =
   | 'guest-file-changed'
   | 'instance-busy'
   | 'memory-at-offset'
-  | 'not-a-trace';
+  | 'not-a-trace'
+  | 'tracker-unavailable';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';
 export type StorageErrorCode = 'storage-failed';

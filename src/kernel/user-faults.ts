@@ -61,7 +61,8 @@ export const Woken = { fault: 1, request: 2 } as const;
 
 type LibraryCalls = ReturnType<typeof loadCalls>;
 
-function loadCalls() {
+/** What of the C library is called; throws where koffi is not there. */
+export function loadCalls() {
   const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
   const library = koffi.load('libc.so.6');
   return {
@@ -84,10 +85,12 @@ function loadCalls() {
     setAffinity: library.func('int sched_setaffinity(int thread, size_t length, void *mask)'),
     getAffinity: library.func('int sched_getaffinity(int thread, size_t length, void *mask)'),
     getCpu: library.func('int sched_getcpu()'),
+    sysconf: library.func('long sysconf(int name)'),
   };
 }
 
-function put(words: Uint32Array, at: number, value: number): void {
+/** Puts a number of 64 bits into two words. */
+export function put(words: Uint32Array, at: number, value: number): void {
   words[at] = value >>> 0;
   words[at + 1] = Math.floor(value / TWO_32);
 }

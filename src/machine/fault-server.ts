@@ -207,7 +207,7 @@ function openFaults(): UserFaults {
   } catch (error) {
     const reason = error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
     const text = `the kernel cannot page the program here (${reason}); run it with --tracker software`;
-    throw new UsageError('bad-argument', text, { reason });
+    throw new UsageError('tracker-unavailable', text, { reason });
   }
 }
 

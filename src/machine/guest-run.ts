@@ -6,7 +6,7 @@ import { ContinuoError, GuestTrapError, assert } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
-import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
+import { INTERRUPTED, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
@@ -15,6 +15,8 @@ import { openGuestJob } from './guest-job.ts';
 import { pagingOptionsFor, shownStats } from './guest-paging.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
+import { type KernelTracker, openKernelTracker } from './kernel-tracker.ts';
+import { outputTarget } from './guest-output.ts';
 import { explainTrap } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
 import { identityOf } from './job-description.ts';
@@ -29,20 +31,12 @@ import { type RemoteStore, type RunPager, type RunStore, openRemoteStore } from 
 import type { TraceTrigger } from '../format/trace-format.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import { Tracing } from './tracing.ts';
-import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
-import type {
-  GuestFigures,
-  GuestMessage,
-  GuestThreadData,
-  JobDescription,
-  OutputDescription,
-  RunEnd,
-} from './protocol.ts';
+import type { GuestFigures, GuestMessage, GuestThreadData, JobDescription, RunEnd } from './protocol.ts';
 import { SafepointCountdown } from './safepoint-countdown.ts';
 import { SaveWriter } from './save-writer.ts';
 import { captureState, restoreState } from './state-capture.ts';
-import { isPagedByKernel, keepsCheckpoints, trackingOf } from './tracking-choice.ts';
+import { type TrackingChoice, chooseTracking, isPagedByKernel, keepsCheckpoints } from './tracking-choice.ts';
 
 const UNFINISHED = { finished: false, exitCode: 0 };
 
@@ -67,6 +61,8 @@ export class GuestRun {
   #openedStore: CheckpointStore | undefined;
   /** Of a guest that another thread pages. */
   #remote: RemoteStore | undefined;
+  #chosenTracking: TrackingChoice | undefined;
+  #kernelTracker: KernelTracker | undefined;
   /** Undefined when nothing is kept. */
   #policy: PolicyName | undefined;
   readonly #saveWriter: SaveWriter | undefined;
@@ -118,6 +114,7 @@ export class GuestRun {
       this.#remote?.close();
       this.#scratch?.close();
       this.#tracing?.close();
+      this.#kernelTracker?.close();
     }
   }
 
@@ -137,6 +134,7 @@ export class GuestRun {
       memory: this.#instance.memory,
       resumedFrom: this.#resumedFrom,
       description,
+      tracking: this.#tracking,
       guestMs: this.#guestMs,
       failures: this.#failures,
     });
@@ -191,11 +189,15 @@ export class GuestRun {
   }
 
   #prepareProgram(bytes: Uint8Array): Program {
-    return prepareProgram(bytes, { tracking: this.#tracking, counting: this.#data.everySafepoints !== undefined });
+    return prepareProgram(bytes, {
+      tracking: this.#tracking.tracking,
+      counting: this.#data.everySafepoints !== undefined,
+    });
   }
 
-  get #tracking(): AccessTracking {
-    return trackingOf(this.#data, this.#policy);
+  /** Once the policy is known. */
+  get #tracking(): TrackingChoice {
+    return (this.#chosenTracking ??= chooseTracking(this.#data, this.#policy));
   }
 
   #restoredState(): MachineState | undefined {
@@ -222,8 +224,10 @@ export class GuestRun {
     }
     try {
       this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
-      if (this.#data.tracePath !== undefined) this.#attachTracing(this.#data.tracePath, description, programBytes);
-      else this.#attachStore(description, programBytes);
+      if (this.#data.tracePath !== undefined) {
+        const identity = identityOf(description, programDigest(programBytes));
+        this.#tracing = Tracing.attach(this.#data.tracePath, this.#instance, identity, this.#data.everySafepoints);
+      } else this.#attachStore(description, programBytes);
       if (restored === undefined) this.#instance.initialiseMemory();
     } catch (error) {
       // Segments that do not fit are traps of the program.
@@ -241,14 +245,16 @@ export class GuestRun {
   #attachStore(description: JobDescription, program: Uint8Array): void {
     const { guestMemory } = this.#instance;
     if (isPagedByKernel(this.#data, this.#policy)) return this.#attachRemote(description, program);
-    const options = pagingOptionsFor(this.#data, this.#policy, this.#tracking, guestMemory, (text) => {
+    const { tracking, tracker } = this.#tracking;
+    const options = pagingOptionsFor(this.#data, this.#policy, tracking, guestMemory, (text) => {
       this.#post({ kind: 'notice', text });
     });
     if (this.#openedStore === undefined && options !== undefined) {
       this.#scratch = new ScratchStore(identityOf(description, programDigest(program)), program);
     }
     const store = this.#openedStore ?? this.#scratch?.store;
-    const pager = store?.attach(guestMemory, options, this.#tracking === 'software');
+    if (tracker === 'kernel') this.#kernelTracker = openKernelTracker(this.#program.rewritten.module, guestMemory);
+    const pager = store?.attach(guestMemory, options, this.#kernelTracker ?? tracking === 'software');
     this.#pager = pager;
     if (pager === undefined) return;
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
@@ -290,18 +296,6 @@ export class GuestRun {
     return new DirectedCalls(run, state);
   }
 
-  /** From here on the guest's references are recorded; all its pages are there. */
-  #attachTracing(path: string, description: JobDescription, program: Uint8Array): void {
-    const { everySafepoints } = this.#data;
-    const tracing = new Tracing(path, this.#instance.guestMemory, {
-      ...identityOf(description, programDigest(program)),
-      ...(everySafepoints === undefined ? {} : { everySafepoints }),
-    });
-    this.#tracing = tracing;
-    const { recorder } = tracing;
-    this.#instance.attachFault((address, lengthBytes, write) => recorder.fault(address, lengthBytes, write));
-  }
-
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
     const { jobDirectory } = this.#data;
     const blocking = new GuestBlocking(
@@ -309,19 +303,13 @@ export class GuestRun {
       () => this.#post({ kind: 'wantsInput' }),
       () => this.#wasi.holdsOutput,
     );
-    const stdout = this.#outputTarget(description.stdout, 'stdout');
-    const stderr = this.#outputTarget(description.stderr, 'stderr');
+    const stdout = outputTarget(description.stdout, 'stdout', this.#post);
+    const stderr = outputTarget(description.stderr, 'stderr', this.#post);
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
       ...(jobDirectory === undefined ? {} : { device: new FileDevice(jobDirectory) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
       onNotice: (text) => this.#post({ kind: 'notice', text }),
     });
-  }
-
-  /** A function of the embedder is called in its own thread, with a copy: the guest writes to the same place again. */
-  #outputTarget(output: OutputDescription, stream: 'stdout' | 'stderr'): OutputTarget {
-    if (output.kind !== 'sink') return output;
-    return { kind: 'sink', write: (bytes) => this.#post({ kind: 'output', stream, bytes: Uint8Array.from(bytes) }) };
   }
 
   /** A kill between the last commit and what follows it leaves held output and files set aside to the next run. */
@@ -336,9 +324,7 @@ export class GuestRun {
 
   /** Host functions whose interruption makes the guest unwind, to issue the call again after the capture. */
   #interruptible(calls: Readonly<Record<string, (...args: never[]) => number>>): WebAssembly.ModuleImports {
-    const imports: WebAssembly.ModuleImports = {};
-    for (const [name, call] of Object.entries(calls)) imports[name] = this.#interruptibleCall(call);
-    return imports;
+    return Object.fromEntries(Object.entries(calls).map(([name, call]) => [name, this.#interruptibleCall(call)]));
   }
 
   #interruptibleCall(call: (...args: never[]) => number): (...args: never[]) => number {
@@ -499,6 +485,7 @@ export class GuestRun {
       copyFaults: this.#forks?.copyFaults ?? 0,
       copyMs: this.#forks?.copyMs ?? 0,
       trace: this.#trace,
+      tracking: this.#chosenTracking,
     };
   }
 }

@@ -26,7 +26,9 @@ import type {
   OutputDescription,
   PagingRequest,
   RunEnd,
+  TrackerName,
 } from './protocol.ts';
+import type { TrackingChoice } from './tracking-choice.ts';
 
 /** A directory of the host that the program may use, and the name it knows it by (default: the host's). */
 export interface DirectoryGrant {
@@ -80,7 +82,7 @@ export interface MachineOptions {
    * named; the first and the last keep checkpoints in one place, the others in another, and only within these can it change.
    */
   readonly policy?: PolicyName;
-  /** How the guest's use of pages becomes known. Default `software`. */
+  /** How the guest's use of pages becomes known. Default `auto`: what is better, of what works here. */
   readonly tracker?: TrackerName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
@@ -109,9 +111,6 @@ export type ResumeOptions = Pick<
   | 'tracker'
 >;
 
-/** How the guest's use of pages becomes known: by checks in its code, or by the kernel. */
-export type TrackerName = 'software' | 'kernel';
-
 export type MachineEnd = RunEnd & RunFigures;
 
 /** What a run did until its end, whatever that was. */
@@ -137,11 +136,13 @@ export interface RunFigures {
   readonly copyMs: number;
   /** What was recorded; undefined unless the run was traced to its end. */
   readonly trace: TraceSummary | undefined;
+  /** How the guest's use of memory became known, and why so; undefined where the run was refused before that. */
+  readonly tracking: TrackingChoice | undefined;
 }
 
 export interface MachineEvents {
   /** The guest runs: from its start, or from the checkpoint of that generation. */
-  running: [event: { resumedFrom: number; description: JobDescription }];
+  running: [event: { resumedFrom: number; description: JobDescription; tracking: TrackingChoice }];
   checkpoint: [stats: CheckpointStats];
   /** How far the program has come, when it says so (see `include/continuo.h`); not more often than ten times a second. */
   progress: [event: { done: number; total: number }];
@@ -193,7 +194,6 @@ export class Machine extends EventEmitter<MachineEvents> {
     interval: Interval,
     sinks: OutputSinks,
     writeAhead: boolean,
-    tracker: TrackerName,
   ) {
     super();
     this.#sinks = sinks;
@@ -202,7 +202,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
     this.#countsSafepoints = data.everySafepoints !== undefined;
     this.#worker = takeGuestWorker();
-    const pagesByKernel = tracker === 'kernel' && data.paging !== undefined;
+    const pagesByKernel = data.tracker === 'kernel' && data.paging !== undefined;
     this.#pagerWorker = pagesByKernel
       ? new PagerWorker(
           () => this.#request(0),
@@ -246,14 +246,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       ...policyOf(options),
       tracePath: trace === undefined ? undefined : resolve(trace),
     };
-    return new Machine(
-      data,
-      lock,
-      interval,
-      sinksOf(options),
-      options.writeAhead ?? true,
-      options.tracker ?? 'software',
-    );
+    return new Machine(data, lock, interval, sinksOf(options), options.writeAhead ?? true);
   }
 
   /** Goes on with a job as it was described when it was made. */
@@ -271,7 +264,7 @@ export class Machine extends EventEmitter<MachineEvents> {
       paging: pagingOf(options),
       ...policyOf(options),
     };
-    return new Machine(data, lock, interval, {}, options.writeAhead ?? true, options.tracker ?? 'software');
+    return new Machine(data, lock, interval, {}, options.writeAhead ?? true);
   }
 
   /** Asks for a checkpoint; it is taken at the next safepoint, or now if the guest waits in a host function. */
@@ -297,7 +290,11 @@ export class Machine extends EventEmitter<MachineEvents> {
       case 'running':
         this.#words = new Int32Array(message.memory.buffer, 0, controlRegion.scratch >> 2);
         this.#startTimers(message.guestMs, message.failures);
-        this.emit('running', { resumedFrom: message.resumedFrom, description: message.description });
+        this.emit('running', {
+          resumedFrom: message.resumedFrom,
+          description: message.description,
+          tracking: message.tracking,
+        });
         // A stop that was asked for before the guest ran has found no poll word.
         if (this.#control.hasRequest) this.#request(0);
         return;
@@ -391,8 +388,12 @@ function checkedInterval({ intervalMs = 1000, mtbfMs }: Pick<MachineOptions, 'in
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
 }
 
-function policyOf({ policy, fork = false }: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork'> {
-  return { policy, fork };
+function policyOf({
+  policy,
+  fork = false,
+  tracker = 'auto',
+}: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork' | 'tracker'> {
+  return { policy, fork, tracker };
 }
 
 function pagingOf({ frameCount, replacement }: ResumeOptions): PagingRequest | undefined {

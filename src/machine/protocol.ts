@@ -5,6 +5,7 @@ import type { ReplacementName } from '../pager/replacement.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { EncodedError } from './error-transport.ts';
+import type { TrackingChoice } from './tracking-choice.ts';
 import type { PagerLinkData } from './pager-link.ts';
 
 /** Where output goes, as plain data: the function of a `sink` stays with the embedder, in the control thread. */
@@ -51,11 +52,16 @@ export interface GuestThreadData {
   readonly fork: boolean;
   /** Undefined: all pages are resident. */
   readonly paging: PagingRequest | undefined;
+  /** As it was asked for. */
+  readonly tracker: TrackerName;
   /** To the thread that pages the guest by the kernel; undefined: it is paged by checks in its code. */
   readonly pagerLink: PagerLinkData | undefined;
   /** File that the page references of the run are recorded in; undefined: they are not. There is no job then. */
   readonly tracePath: string | undefined;
 }
+
+/** How the guest's use of pages is to become known: by marks and checks in its code, by the kernel, or by what is better here. */
+export type TrackerName = 'auto' | 'software' | 'kernel';
 
 /** How a run ended without an error. */
 export type RunEnd =
@@ -85,6 +91,8 @@ export interface GuestFigures {
   readonly copyMs: number;
   /** Undefined unless the run was traced to its end. */
   readonly trace: TraceSummary | undefined;
+  /** How the guest's use of memory became known; undefined where the run was refused before that was chosen. */
+  readonly tracking: TrackingChoice | undefined;
 }
 
 export type GuestMessage =
@@ -93,6 +101,7 @@ export type GuestMessage =
       readonly memory: WebAssembly.Memory;
       readonly resumedFrom: number;
       readonly description: JobDescription;
+      readonly tracking: TrackingChoice;
       /** Of all runs of the job before this one: time the guest ran, and how many of them were lost. */
       readonly guestMs: number;
       readonly failures: number;

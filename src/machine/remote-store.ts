@@ -3,10 +3,9 @@ import type { CheckpointStore } from '../checkpoint/checkpoint-store.ts';
 import { assert } from '../error/errors.ts';
 import type { JobIdentity } from '../format/job-format.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import { BIAS_WASM_PAGES, WASM_PAGE_BYTES } from '../memory/layout.ts';
 import type { Pager } from '../pager/pager.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
-import { memoryLimits } from '../rewrite/module-encoder.ts';
+import { guestBytesMax } from '../rewrite/module-encoder.ts';
 import type { Module } from '../wasm/module.ts';
 import { type AttachOrder, type PagerFigures, PagerLink } from './pager-link.ts';
 import type { GuestThreadData } from './protocol.ts';
@@ -131,10 +130,9 @@ export function openRemoteStore(
   latest: Checkpoint | undefined,
 ): RemoteStore {
   assert(pagerLink !== undefined && paging !== undefined, 'no thread pages the guest');
-  const guestBytesMax = (memoryLimits(module).maximum - BIAS_WASM_PAGES) * WASM_PAGE_BYTES;
   const order = {
     ...paging,
-    guestBytesMax,
+    guestBytesMax: guestBytesMax(module),
     source: typeof source === 'string' ? { jobDirectory: source } : source,
   };
   return new RemoteStore(new PagerLink(pagerLink), memory, order, latest);

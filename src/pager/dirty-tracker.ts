@@ -136,3 +136,9 @@ export class SoftwareTracker implements DirtyTracker {
     this.#heads = heads;
   }
 }
+
+/** Of pages that the guest marks, or of all that nobody knows; a tracker is itself. */
+export function trackerOf(tracked: boolean | DirtyTracker, memory: GuestMemory, kernels: PageKernels): DirtyTracker {
+  if (typeof tracked === 'object') return tracked;
+  return tracked ? new SoftwareTracker(memory, kernels) : new WholeImage();
+}

@@ -93,7 +93,6 @@ describe('docs/stats.md', () => {
       program: workload('apsp'),
       arguments: ['100', '1'],
       policy: 'continuous',
-      tracker: 'software',
       end: 'exited',
       exitCode: 0,
       resumedFrom: 0,
