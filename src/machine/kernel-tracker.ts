@@ -16,8 +16,8 @@ export class KernelTracker implements DirtyTracker {
   readonly #watch: WriteWatch;
   /** Pages that are dirty whatever the system says, ascending. */
   #kept = new Uint32Array(0);
-  /** Of `pages`: those that were collected and not rearmed. */
-  #openCount = 0;
+  /** Of `pages`: those that were collected and not rearmed; undefined: nobody has collected since the last `rearm`. */
+  #openCount: number | undefined;
 
   /** `guestBytesMax` is what the guest's memory may grow to. All pages that were ever written are dirty. */
   constructor(memory: GuestMemory, guestBytesMax: number) {
@@ -25,19 +25,20 @@ export class KernelTracker implements DirtyTracker {
   }
 
   collect(pageCount: number): number {
-    if (this.#openCount > 0) this.#kept = this.pages.slice(0, this.#openCount).sort();
+    if (this.#openCount !== undefined) this.#kept = this.pages.slice(0, this.#openCount).sort();
     const rangeCount = this.#watch.scan(pageCount);
     this.#reserve(rangeCount);
-    this.#openCount = this.#kept.length === 0 ? this.#list(rangeCount) : this.#listWithKept(rangeCount);
-    return this.#openCount;
+    const count = this.#kept.length === 0 ? this.#list(rangeCount) : this.#listWithKept(rangeCount);
+    this.#openCount = count;
+    return count;
   }
 
   rearm(pageCount: number, collected: Uint32Array, count: number, keptEnd = count): void {
     const kept = collected.slice(count, keptEnd).sort();
-    // What nobody has collected is clean as well, such as what was loaded.
-    this.#watch.scan(pageCount);
+    // What nobody has collected is clean as well, such as what was loaded. Collecting has done the same.
+    if (this.#openCount === undefined) this.#watch.scan(pageCount);
     this.#kept = kept;
-    this.#openCount = 0;
+    this.#openCount = undefined;
   }
 
   close(): void {

@@ -151,6 +151,7 @@ describe.runIf(kernelTracks)('the tracker of the kernel', () => {
     expect(tracked.collect()).toEqual([3, 4, 10]);
     tracked.rearm([]);
     expect(tracked.collect()).toEqual([]);
+    tracked.rearm([]);
     // What was loaded is clean, though nobody collected it.
     bytes.fill(5, 0, 30 * PAGE_BYTES);
     tracked.rearm([]);
