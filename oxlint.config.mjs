@@ -19,7 +19,7 @@ export const layers = {
   simulate: ['format', 'device', 'pager', 'checkpoint'],
   machine: ['kernel', 'wasm', 'rewrite', 'format', 'device', 'pager', 'save', 'checkpoint', 'wasi', 'simulate'],
   report: [],
-  cli: ['wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'report'],
+  cli: ['kernel', 'wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'report'],
 };
 
 /** Folders that may open files by `node:fs`: job data, files of the guest, files named on the command line, reports. */

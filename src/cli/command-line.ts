@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { UsageError } from '../error/errors.ts';
 import { compareCommand } from './compare.ts';
+import { doctorCommand } from './doctor.ts';
 import { inspectCommand } from './inspect.ts';
 import { intervalCommand } from './interval.ts';
 import { reportError } from './messages.ts';
@@ -33,6 +34,7 @@ export async function main(args: readonly string[]): Promise<number> {
     traceCommand(leave),
     simulateCommand(settle),
     intervalCommand(settle),
+    doctorCommand(settle),
   ]) {
     continuo.addCommand(command);
   }

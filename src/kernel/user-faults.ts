@@ -54,7 +54,7 @@ const RETRIES_MAX = 1000;
 /** Bytes of a mask of processors: 1024 of them, as the C library has it. */
 const AFFINITY_BYTES = 128;
 
-const TWO_32 = 0x1_0000_0000;
+export const TWO_32 = 0x1_0000_0000;
 
 /** What `wait` came back for; bits. */
 export const Woken = { fault: 1, request: 2 } as const;

@@ -9,23 +9,23 @@
  * the largest memory, and makes the first write to each of them two faults.)
  */
 import { assert } from '../error/errors.ts';
-import { loadCalls, put } from './user-faults.ts';
+import { loadCalls, put, TWO_32 } from './user-faults.ts';
 
 const SYSTEM_PAGE_BYTES = 4096;
-const TWO_32 = 0x1_0000_0000;
 
 /** Numbers of <linux/userfaultfd.h>, <linux/fs.h>, <asm-generic/mman-common.h> and the C library. */
-const SYS_USERFAULTFD: Readonly<Record<string, number>> = { x64: 323, arm64: 282 };
-const O_CLOEXEC_NONBLOCK = 0o2004000;
-const USER_MODE_ONLY = 1;
-const UFFD_API = 0xaa;
-const UFFDIO_API = 0xc018aa3f;
+export const SYS_USERFAULTFD: Readonly<Record<string, number>> = { x64: 323, arm64: 282 };
+export const O_CLOEXEC_NONBLOCK = 0o2004000;
+export const USER_MODE_ONLY = 1;
+export const UFFD_API = 0xaa;
+export const UFFDIO_API = 0xc018aa3f;
 const UFFDIO_REGISTER = 0xc020aa00;
 const FEATURE_PAGEFAULT_FLAG_WP = 1 << 0;
-const FEATURE_WP_ASYNC = 1 << 15;
+export const FEATURE_WP_ASYNC = 1 << 15;
+export const FEATURE_MOVE = 1 << 16;
 const REGISTER_WP = 2;
-const PAGEMAP_SCAN = 0xc0606610;
-const SCAN_WORDS = 24;
+export const PAGEMAP_SCAN = 0xc0606610;
+export const SCAN_WORDS = 24;
 const SCAN_REGIONS = 4096;
 const REGION_WORDS = 6;
 const WP_MATCHING = 1;
@@ -36,7 +36,7 @@ const PAGE_IS_SWAPPED = 1 << 4;
 const PAGE_IS_PFNZERO = 1 << 5;
 const MADV_NOHUGEPAGE = 15;
 const SC_PAGESIZE = 30;
-const O_RDONLY_CLOEXEC = 0o2000000;
+export const O_RDONLY_CLOEXEC = 0o2000000;
 const EPERM = 1;
 const EACCES = 13;
 const EINVAL = 22;
@@ -54,9 +54,15 @@ const REFUSALS: Readonly<Record<string, string>> = {
   [`/proc/self/pagemap ${EACCES}`]: 'this process may not read /proc/self/pagemap',
 };
 
+/** What a call that ended with an error number comes to, for people. */
+export function refusalText(name: string, errno: number): string {
+  return REFUSALS[`${name} ${errno}`] ?? `the system refused ${name} (errno ${errno})`;
+}
+
 type LibraryCalls = ReturnType<typeof loadCalls>;
 
-function callsOfThisSystem(): LibraryCalls {
+/** @throws Error, for people, where they cannot be called. */
+export function callsOfThisSystem(): LibraryCalls {
   if (process.platform !== 'linux') throw new Error(`there is no userfaultfd on ${process.platform}`);
   if (SYS_USERFAULTFD[process.arch] === undefined) throw new Error(`its calls are not known for ${process.arch}`);
   try {
@@ -176,7 +182,6 @@ export class WriteWatch {
   }
 
   #refused(name: string): Error {
-    const errno = this.#calls.errno();
-    return new Error(REFUSALS[`${name} ${errno}`] ?? `the system refused ${name} (errno ${errno})`);
+    return new Error(refusalText(name, this.#calls.errno()));
   }
 }

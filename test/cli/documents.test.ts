@@ -120,7 +120,7 @@ describe('docs/cli.md', () => {
     const text = read('docs/cli.md');
     const described = optionsIn('run');
     expect(described.toSorted()).toEqual(run.filter((option) => option !== '--help').toSorted());
-    for (const name of ['compare', 'trace', 'simulate', 'interval'])
+    for (const name of ['compare', 'trace', 'simulate', 'interval', 'doctor'])
       expect([name, optionsIn(name)]).toEqual([name, await optionsOf(name)]);
     const [, resumeText] = /## `continuo resume`\n\n([^#]+)/.exec(text)!;
     const mentioned = Array.from(resumeText.matchAll(/`(--[a-z-]+)`/g), ([, option]) => option);
