@@ -63,19 +63,6 @@ describe.runIf(kernelTracks)('a job killed until it is done, under the tracker o
 });
 
 describe.runIf(kernelTracks)('the tracker of the kernel', () => {
-  it('gives the counts of written pages of the software tracker, safepoint for safepoint', async () => {
-    const counts = async (tracker: string): Promise<number[]> => {
-      const job = join(scratch(), 'job');
-      const words = ['--tracker', tracker, '--job', job, '--interval', 'none', '--every', '3000', workload('apsp')];
-      const stats = await statsOf('run', ...words, '150', '1');
-      expect(stats.tracker).toBe(tracker);
-      return stats.checkpoints.map(({ dirtyPages }) => dirtyPages);
-    };
-    const kernel = await counts('kernel');
-    expect(kernel.length).toBeGreaterThan(5);
-    expect(kernel).toEqual(await counts('software'));
-  });
-
   it('writes what changed only at the first checkpoint after a restart', async () => {
     const job = join(scratch(), 'job');
     const words = ['--tracker', 'kernel', '--job', job, '--interval', '50ms', '--verbose', workload('matmul')];
