@@ -11,15 +11,17 @@ export const layers = {
   kernel: [],
   format: [],
   device: [],
+  seal: ['format', 'device'],
   rewrite: ['wasm'],
-  pager: ['device', 'format'],
+  pager: ['kernel', 'device', 'format'],
   save: ['device', 'format', 'pager'],
   checkpoint: ['device', 'format', 'pager', 'save'],
   wasi: ['device', 'format'],
   simulate: ['format', 'device', 'pager', 'checkpoint'],
   machine: ['kernel', 'wasm', 'rewrite', 'format', 'device', 'pager', 'save', 'checkpoint', 'wasi', 'simulate'],
+  inspect: ['wasm', 'rewrite', 'format', 'device', 'pager', 'checkpoint', 'wasi', 'machine'],
   report: [],
-  cli: ['kernel', 'wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'report'],
+  cli: ['kernel', 'wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'inspect', 'report'],
 };
 
 /** Folders that may open files by `node:fs`: job data, files of the guest, files named on the command line, reports. */

@@ -1,6 +1,6 @@
 // Paging by the kernel: what a fault costs, against a pager in C that does as little as possible and against checks in the code;
 // and the run time of programs that have all the frames they need, against plain V8's optimised tier. Variants take turns.
-//   node bench/kernel-paging.mjs [--rounds N] [--json FILE]
+//   node bench/kernel-paging.mjs [--rounds N] [--touches N] [--json FILE] [program …]
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -11,11 +11,11 @@ import { Machine } from '../dist/index.js';
 import { kernelPagingObstacle } from '../dist/kernel/paging-probe.js';
 import { geometricMean, machineFacts, median, parseArguments, writeResult } from './measure.mjs';
 
-const { options } = parseArguments({ rounds: '5', json: '' });
+const { options, rest } = parseArguments({ rounds: '5', touches: '200000', json: '' });
 const rounds = Number(options.rounds);
 const PAGES = 9216;
 const FRAMES = 3072;
-const TOUCHES = 200000;
+const TOUCHES = Number(options.touches);
 const PROGRAMS = [
   ['apsp', ['1100', '1'], 4096],
   ['floyd-warshall', ['1400', '1'], 8192],
@@ -30,7 +30,9 @@ try {
   const faults = [];
   for (const pattern of ['read', 'write']) faults.push(await measureFaults(pattern));
   const programs = [];
-  for (const [name, args, frameCount] of PROGRAMS) programs.push(await measureRunTime(name, args, frameCount));
+  for (const [name, args, frameCount] of PROGRAMS) {
+    if (rest.length === 0 || rest.includes(name)) programs.push(await measureRunTime(name, args, frameCount));
+  }
   const summary = {};
   for (const variant of ['kernel', 'software', 'unpaged']) {
     summary[variant] = geometricMean(programs.map(({ ratios }) => ratios[variant]));
@@ -85,11 +87,11 @@ function compileReference() {
 
 /** Prints the nanoseconds that the touches took and the sum of what they found, eight bytes and four. */
 async function touchingProgram(pattern, touches) {
-  const { parseWat } = await wabt();
+  const assembler = await wabt();
   const write =
     pattern === 'write' ? '(i32.store (local.get $at) (i32.add (i32.load (local.get $at)) (i32.const 1)))' : '';
   // The first page is for what is printed.
-  const parsed = parseWat(
+  const parsed = assembler.parseWat(
     'touches.wat',
     `(module
       (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))

@@ -4,7 +4,16 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
-const NAMES = ['run-time', 'rewriting', 'pause', 'long-programs', 'paging-experiments', 'paging-memory', 'write-ahead'];
+const NAMES = [
+  'run-time',
+  'rewriting',
+  'pause',
+  'long-programs',
+  'paging-experiments',
+  'paging-memory',
+  'write-ahead',
+  'canonical-nan',
+];
 for (const name of NAMES) {
   console.log(`\n== ${name}`);
   const { status } = spawnSync(process.execPath, [`${here}${name}.mjs`, '--json', `${here}results/${name}.json`], {

@@ -2,7 +2,7 @@
  * Runs the WebAssembly core test suite through plain V8, through rewritten modules, and through rewritten modules that
  * are captured and resumed at every k-th safepoint, and holds all against each other and against what the suite expects.
  *
- *   npm run test:spec -- FOLDER [--every 1,3,7] [--only NAME,NAME]
+ *   npm run test:spec -- FOLDER [--every 1,3,7] [--only NAME,NAME] [--canonical-nan]
  *
  * FOLDER holds what `wast2json` (Debian's package wabt) makes of the suite's scripts: a JSON file and modules for each.
  * The suite itself is at https://github.com/WebAssembly/testsuite; nothing of it is kept here. The exit code is 1 when
@@ -24,15 +24,18 @@ const plain = {
   makeMemory: (descriptor) => new WebAssembly.Memory(descriptor),
 };
 
-/** @param {number | undefined} every */
-function rewritten(every) {
+/**
+ * @param {number | undefined} every
+ * @param {boolean} canonicalNan The suite allows canonical NaNs wherever arithmetic chooses the bits.
+ */
+function rewritten(every, canonicalNan) {
   const name = every === undefined ? 'rewritten' : `captured at every ${every}. safepoint`;
   const onCapture = () => void captures.set(name, captures.get(name) + 1);
   const options = every === undefined ? {} : { captureEverySafepoints: every, onCapture };
   captures.set(name, 0);
   return {
     name,
-    compile: (bytes) => new CapturableModule(bytes, { counting: every !== undefined }),
+    compile: (bytes) => new CapturableModule(bytes, { counting: every !== undefined, canonicalNan }),
     instantiate: (module, imports) => instantiateNow(module, imports, options).instance,
     makeMemory: (descriptor) => new EmbeddedMemory(descriptor),
   };
@@ -41,7 +44,11 @@ function rewritten(every) {
 function readArguments() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { every: { type: 'string', default: '1,3,7' }, only: { type: 'string' } },
+    options: {
+      every: { type: 'string', default: '1,3,7' },
+      only: { type: 'string' },
+      'canonical-nan': { type: 'boolean', default: false },
+    },
   });
   const [folder] = positionals;
   if (positionals.length !== 1 || !existsSync(folder)) {
@@ -55,7 +62,7 @@ function readArguments() {
     .filter((name) => name.endsWith('.json') && (only === undefined || only.includes(basename(name, '.json'))))
     .sort();
   if (files.length === 0) throw new TypeError(`${folder} holds no JSON file of wast2json`);
-  return { folder, every, files };
+  return { folder, every, files, canonicalNan: values['canonical-nan'] };
 }
 
 /** Modules are as many as assertions in places: each mode runs through all files before the next begins. */
@@ -81,10 +88,10 @@ function failuresOf(outcomes, reference) {
 }
 
 function main() {
-  const { folder, every, files } = readArguments();
+  const { folder, every, files, canonicalNan } = readArguments();
   const reference = new Map();
   let failed = false;
-  for (const engine of [plain, rewritten(), ...every.map(rewritten)]) {
+  for (const engine of [plain, ...[undefined, ...every].map((k) => rewritten(k, canonicalNan))]) {
     const total = { commands: 0, passed: 0, failed: 0, skipped: new Map() };
     console.log(`\n== ${engine.name}`);
     for (const file of files) {

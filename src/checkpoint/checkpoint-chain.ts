@@ -18,14 +18,14 @@ import { checkpointFileName, isCheckpointFile } from './job-directory.ts';
 /** A reader beside a job gives up after so many attempts. */
 const LIVE_ATTEMPTS_MAX = 20;
 /** What is wrong with a file: of the newest one, that its save did not complete; of any other, damage. */
-interface Fault {
+export interface FileFault {
   readonly byteOffset: number;
   readonly what: string;
   readonly expected: string;
   readonly found: string;
 }
 
-interface Link {
+export interface Link {
   readonly name: string;
   readonly fields: CheckpointFileFields;
   /** Entries of `FILE_ENTRY_WORDS` words, ascending by page. */
@@ -44,7 +44,7 @@ export class CheckpointChain {
   /** The policy that took it. */
   readonly latestPolicy: string | undefined;
   /** A file whose save did not complete. */
-  readonly rejected: { readonly name: string; readonly reason: string } | undefined;
+  readonly rejected: { readonly name: string; readonly reason: string; readonly fault: FileFault } | undefined;
   /** Pages in the files that only say what changed. */
   changedPages = 0;
   /** From the full file to the newest. */
@@ -58,14 +58,14 @@ export class CheckpointChain {
     this.#jobId = jobId;
     this.#bench = bench;
     const names = device.list().filter(isCheckpointFile).toReversed();
-    let newest: Link | Fault | undefined;
+    let newest: Link | FileFault | undefined;
     for (const name of names.slice(0, 2)) {
       newest = this.#read(name, true);
       if (!isFault(newest)) break;
       const reason = `${name}: ${newest.what} should be ${newest.expected} and is ${newest.found}`;
       // A save begins when the one before it is durable, so there is one incomplete file at most.
       if (this.rejected !== undefined) throw this.#damaged(name, newest);
-      this.rejected = { name, reason };
+      this.rejected = { name, reason, fault: newest };
       newest = undefined;
     }
     if (newest === undefined || isFault(newest)) return;
@@ -157,7 +157,7 @@ export class CheckpointChain {
     throw damagedFile(file.path, fault.byteOffset, fault.what, fault.expected, fault.found);
   }
 
-  #stagedFault(list: Uint32Array, from: number, count: number): Fault | undefined {
+  #stagedFault(list: Uint32Array, from: number, count: number): FileFault | undefined {
     const checksums = this.#bench.checksumStaged(count);
     for (let i = 0; i < count; i++) {
       const at = (from + i) * FILE_ENTRY_WORDS;
@@ -167,6 +167,22 @@ export class CheckpointChain {
       return fault(list[at + 1] * SLOT_BYTES, `the checksum of page ${list[at]}`, expected, found);
     }
     return undefined;
+  }
+
+  /** Names of the files, from the full one to the newest. */
+  get names(): readonly string[] {
+    return this.#names;
+  }
+
+  /**
+   * Header and list of a file of the chain; with `onPages` all that it holds is read and checked, and the callback is told the
+   * pages of each piece.
+   * @throws CorruptionError.
+   */
+  readLink(name: string, onPages?: (count: number) => void): Link {
+    const link = this.#read(name, onPages !== undefined, onPages);
+    if (isFault(link)) throw this.#damaged(name, link);
+    return link;
   }
 
   /** Names of the chain of a file, the full one first; counts the pages that changed. */
@@ -188,7 +204,7 @@ export class CheckpointChain {
   }
 
   /** Reads and checks header and list of a file, and with `whole` all that it holds. */
-  #read(name: string, whole: boolean): Link | Fault {
+  #read(name: string, whole: boolean, onPages?: (count: number) => void): Link | FileFault {
     let file: DeviceFile;
     try {
       file = this.#device.openFile(name, 'read');
@@ -210,13 +226,18 @@ export class CheckpointChain {
         return fault(listAt, 'the checksum of the list', hex(fields.listChecksum), hex(checksum));
       }
       const link = { name, fields, list };
-      return this.#listFault(link, listAt) ?? (whole ? this.#contentFault(file, link) : undefined) ?? link;
+      return this.#listFault(link, listAt) ?? (whole ? this.#contentFault(file, link, onPages) : undefined) ?? link;
     } finally {
       file.close();
     }
   }
 
-  #headerFault(name: string, header: Uint8Array, fields: CheckpointFileFields, sizeBytes: number): Fault | undefined {
+  #headerFault(
+    name: string,
+    header: Uint8Array,
+    fields: CheckpointFileFields,
+    sizeBytes: number,
+  ): FileFault | undefined {
     const offset = (field: Parameters<typeof checkpointFileTable.offsetOf>[0]): number =>
       checkpointFileTable.offsetOf(field);
     if (fields.magic !== CHECKPOINT_FILE_MAGIC) return fault(0, 'the magic', CHECKPOINT_FILE_MAGIC, fields.magic);
@@ -243,7 +264,7 @@ export class CheckpointChain {
   }
 
   /** Pages ascend, positions follow each other: nothing is named twice, and nothing outside of the file. */
-  #listFault({ fields, list }: Link, listAt: number): Fault | undefined {
+  #listFault({ fields, list }: Link, listAt: number): FileFault | undefined {
     let previous = -1;
     let position = CHECKPOINT_HEADER_BYTES / SLOT_BYTES;
     for (let at = 0; at < list.length; at += FILE_ENTRY_WORDS) {
@@ -264,7 +285,7 @@ export class CheckpointChain {
       : fault(listAt, 'the pages of the list', String(fields.pagesWritten), count);
   }
 
-  #contentFault(file: DeviceFile, { fields, list }: Link): Fault | undefined {
+  #contentFault(file: DeviceFile, { fields, list }: Link, onPages?: (count: number) => void): FileFault | undefined {
     const stored = withPosition(list, fields.pagesWritten);
     for (let from = 0; from < fields.pagesWritten; from += STAGED_PAGES_MAX) {
       const count = Math.min(STAGED_PAGES_MAX, fields.pagesWritten - from);
@@ -272,6 +293,7 @@ export class CheckpointChain {
       view.fill(0, file.readInto(view, CHECKPOINT_HEADER_BYTES + from * SLOT_BYTES));
       const bad = this.#stagedFault(stored, from, count);
       if (bad !== undefined) return bad;
+      onPages?.(count);
     }
     const stateAt = file.sizeBytes() - fields.stateBytes;
     const state = new Uint8Array(fields.stateBytes);
@@ -292,7 +314,7 @@ export class CheckpointChain {
     }
   }
 
-  #damaged(name: string, { byteOffset, what, expected, found }: Fault): CorruptionError {
+  #damaged(name: string, { byteOffset, what, expected, found }: FileFault): CorruptionError {
     return damagedFile(`${this.#device.path}/${name}`, byteOffset, what, expected, found);
   }
 }
@@ -309,10 +331,10 @@ function withPosition(list: Uint32Array, count: number): Uint32Array {
   return stored;
 }
 
-function fault(byteOffset: number, what: string, expected: string, found: string | number): Fault {
+function fault(byteOffset: number, what: string, expected: string, found: string | number): FileFault {
   return { byteOffset, what, expected, found: String(found) };
 }
 
-function isFault(value: Link | Fault): value is Fault {
+function isFault(value: Link | FileFault): value is FileFault {
   return 'what' in value;
 }

@@ -27,7 +27,7 @@ export interface CheckpointStore {
   readProgram(): Uint8Array;
   /**
    * Connects the store with the guest's memory, which has its size and holds zeros. With `paging`, the returned pager serves
-   * its faults. `tracked`: whether the guest marks the pages that it writes, or what else knows them.
+   * its faults. `tracked`: whether the guest marks the pages that it writes, or what knows them without that.
    */
   attach(memory: GuestMemory, paging: PagingOptions | undefined, tracked: boolean | DirtyTracker): Pager | undefined;
   /** Brings the pages of the newest checkpoint into the guest's memory, or within its reach. */

@@ -35,7 +35,7 @@ import { damagedFile } from '../pager/page-damage.ts';
 
 export const JOB_NAME = 'job';
 export const PAGING_NAME = 'paging';
-const NEW_JOB_NAME = 'job.new';
+export const NEW_JOB_NAME = 'job.new';
 const PROGRAM_NAME = 'program.wasm';
 
 /** `job`: a whole job. `none`: empty, or the remains of an unfinished creation. `other`: holds somebody else's files. */
@@ -144,6 +144,10 @@ export function checkPagingHeader(file: DeviceFile, job: JobFile, bench: Workben
     if (printed(fields[key]) === printed(wanted[key])) continue;
     throw damagedFile(file.path, offsetBytes, `${name} of the header`, printed(wanted[key]), printed(fields[key]));
   }
+  // A file that was cut in its record areas must not pass for one that has no record yet.
+  const sizeBytes = file.sizeBytes();
+  const least = FIRST_FREE_SLOT * SLOT_BYTES;
+  if (sizeBytes < least) throw damagedFile(file.path, sizeBytes, 'the length', `at least ${least}`, String(sizeBytes));
 }
 
 export function readProgram(device: Device, job: JobFile): Uint8Array {

@@ -96,7 +96,7 @@ export function eraseRecord(file: DeviceFile, areaOffsetBytes: number): void {
 }
 
 /** The first fields of both record areas, which differ between any two records. */
-function recordStamps(file: DeviceFile): string {
+export function recordStamps(file: DeviceFile): string {
   const stamp = new Uint8Array(2 * STAMP_BYTES);
   for (const generation of [0, 1]) {
     const view = stamp.subarray(generation * STAMP_BYTES, (generation + 1) * STAMP_BYTES);

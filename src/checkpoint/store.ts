@@ -47,7 +47,7 @@ import {
 import { Workbench } from '../format/workbench.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { NoRelease, type MemoryRelease } from '../memory/memory-release.ts';
-import { allPages, type DirtyTracker, trackerOf } from '../pager/dirty-tracker.ts';
+import { SoftwareTracker, WholeImage, allPages, type DirtyTracker } from '../pager/dirty-tracker.ts';
 import { checksumOfWords, damagedFile } from '../pager/page-damage.ts';
 import type { PageProtection } from '../pager/page-protection.ts';
 import { PAGE_IN_PAGES_MAX, type PageOutCounts, PageTransfer } from '../pager/page-transfer.ts';
@@ -191,8 +191,8 @@ export class Store implements CheckpointStore {
 
   /**
    * Connects the store with the guest's memory, which the machine has given its size and which holds zeros. With `paging`
-   * pages go to the file and come from it while the guest runs; the pager that is returned serves its faults. Without, `tracked`
-   * tells which pages are written: the guest marks them, nobody does and all of them count as written, or a tracker.
+   * pages go to the file and come from it while the guest runs; the pager that is returned serves its faults. Where the guest
+   * does not mark what it writes, `tracked` is what knows it otherwise, or false: then all pages count as written.
    */
   attach(memory: GuestMemory, paging: PagingOptions): Pager;
   attach(memory: GuestMemory, paging?: undefined, tracked?: boolean | DirtyTracker): undefined;
@@ -203,7 +203,8 @@ export class Store implements CheckpointStore {
     const { map, slots, tree } = this.#image;
     if (paging === undefined) {
       const transfer = new PageTransfer(memory, kernels, this.#file, map, slots);
-      this.#attachment = { memory, tracker: trackerOf(tracked, memory, kernels), transfer, pager: undefined };
+      const tracker = tracked === true ? new SoftwareTracker(memory, kernels) : tracked || new WholeImage();
+      this.#attachment = { memory, tracker, transfer, pager: undefined };
       return undefined;
     }
     assert(!this.#readOnly, 'the store was opened for reading');
@@ -358,6 +359,7 @@ export class Store implements CheckpointStore {
   }
 
   close(): void {
+    this.#attachment?.tracker.close?.();
     this.#file.close();
   }
 

@@ -2,14 +2,18 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { UsageError } from '../error/errors.ts';
 import { compareCommand } from './compare.ts';
+import { diffCommand } from './diff.ts';
+import { gcCommand } from './gc.ts';
 import { doctorCommand } from './doctor.ts';
 import { inspectCommand } from './inspect.ts';
 import { intervalCommand } from './interval.ts';
+import { memoryCommand } from './memory.ts';
 import { reportError } from './messages.ts';
 import { resumeCommand } from './resume.ts';
 import { runCommand } from './run.ts';
 import { simulateCommand } from './simulate.ts';
 import { traceCommand } from './trace.ts';
+import { verifyCommand } from './verify.ts';
 
 /** Parses a command line, carries it out and returns its exit code. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -30,6 +34,10 @@ export async function main(args: readonly string[]): Promise<number> {
     runCommand(leave),
     resumeCommand(leave),
     inspectCommand(settle),
+    diffCommand(settle),
+    memoryCommand(settle),
+    verifyCommand(settle),
+    gcCommand(settle),
     compareCommand(settle),
     traceCommand(leave),
     simulateCommand(settle),

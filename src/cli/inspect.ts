@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { reportError } from './messages.ts';
+import { terminalColumns } from './terminal.ts';
 
 /** `continuo inspect`: shows what a job directory holds, running or not. Reads only, and takes no lock. */
 export function inspectCommand(settle: (exitCode: number) => void): Command {
@@ -18,7 +19,9 @@ async function inspect(job: string, flags: { readonly json?: boolean }): Promise
     const report = readJobReport(job);
     // Whoever reads only the beginning, as `head` does, has seen what it wanted.
     process.stdout.on('error', () => {});
-    process.stdout.write(flags.json ? `${JSON.stringify(report, undefined, 2)}\n` : printJobReport(report));
+    process.stdout.write(
+      flags.json ? `${JSON.stringify(report, undefined, 2)}\n` : printJobReport(report, terminalColumns()),
+    );
     return 0;
   } catch (error) {
     return reportError(error);

@@ -2,13 +2,17 @@
 import type { SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { JsonValue } from '../format/job-format.ts';
 import type { PagingFigures } from '../machine/machine-state.ts';
-import type { JobReport, ReportedCheckpoint, ReportedFrame } from './job-report.ts';
+import { byteText, countText } from './byte-text.ts';
+import type { JobReport, ReportedCheckpoint, ReportedCheckpointFile, ReportedSize } from './job-report.ts';
+import { memoryCounts, memoryMapLines } from './memory-map-text.ts';
+import { frameLines, globalLines } from './value-lines.ts';
 
 const LABEL_WIDTH = 13;
-/** Frames shown from either end of a deep stack. */
-const STACK_END_COUNT = 10;
+/** Globals and checkpoint files shown; `--json` has all. */
+const LISTED_MAX = 24;
 
-export function printJobReport(report: JobReport): string {
+/** `columns`: the width of the terminal. */
+export function printJobReport(report: JobReport, columns: number): string {
   const { job, program, programBytes, digest, checkpoint, slots } = report;
   const lines = [
     line('job', job),
@@ -18,13 +22,16 @@ export function printJobReport(report: JobReport): string {
       'output',
       `${printStream(report.stdout)}, errors ${printStream(report.stderr)}, ${printValue(report.outputMode)}`,
     ),
+    ...(report.canonicalNan ? [line('NaNs', 'canonical (--canonical-nan)')] : []),
     line('state', describeState(report)),
   ];
   if (report.rejectedCheckpoint !== undefined) lines.push(line('left aside', report.rejectedCheckpoint));
   lines.push(...(checkpoint === undefined ? [line('checkpoint', 'none yet')] : checkpointLines(checkpoint)));
   lines.push(line('policy', report.policy));
   if (slots !== undefined) lines.push(slotLine(slots));
-  if (checkpoint !== undefined) lines.push(...stackLines(checkpoint.stack), ...fileLines(checkpoint));
+  if (report.checkpointFiles !== undefined) lines.push(...chainLines(report.checkpointFiles));
+  lines.push(line('sizes', sizesText(report.files)));
+  if (checkpoint !== undefined) lines.push(...contentLines(checkpoint, columns));
   return `${lines.join('\n')}\n`;
 }
 
@@ -47,8 +54,7 @@ function describeState({ owner, checkpoint }: JobReport): string {
 }
 
 function checkpointLines(checkpoint: ReportedCheckpoint): string[] {
-  const { generation, time, trigger, pages, memoryBytes, dirtyPages, pagesWritten, stateBytes, guestMs, globals } =
-    checkpoint;
+  const { generation, time, trigger, pages, memoryBytes, dirtyPages, pagesWritten, stateBytes, guestMs } = checkpoint;
   const { paging } = checkpoint;
   return [
     line(
@@ -58,7 +64,7 @@ function checkpointLines(checkpoint: ReportedCheckpoint): string[] {
     line('guest time', `${(guestMs / 1000).toFixed(3)} s`),
     line('memory', `${memoryBytes} bytes in ${pages} pages`),
     ...(paging === undefined ? [] : [line('paging', describePaging(paging))]),
-    line('machine', `${stateBytes} bytes, ${globals} mutable globals`),
+    line('machine', `${stateBytes} bytes of machine state`),
   ];
 }
 
@@ -72,17 +78,43 @@ function describePaging(paging: PagingFigures): string {
   );
 }
 
-function stackLines(stack: readonly ReportedFrame[]): string[] {
-  if (stack.length === 0) return [];
-  const shown = stack.map(({ function: name, byteOffset }) => {
-    return `    ${name}${byteOffset === 0 ? '' : ` at byte 0x${byteOffset.toString(16)}`}`;
+function chainLines(files: readonly ReportedCheckpointFile[]): string[] {
+  const lines = files.map(({ name, full, trigger, pages, zeroPages, bytes }) => {
+    const what = full ? 'all pages' : 'what changed';
+    return `    ${name}  ${what}, ${trigger}: ${countText(pages, 'page')}, ${zeroPages} of zeros, ${byteText(bytes)}`;
   });
-  const hidden = shown.length - 2 * STACK_END_COUNT;
-  const lines =
-    hidden <= 1
-      ? shown
-      : [...shown.slice(0, STACK_END_COUNT), `    … ${hidden} more …`, ...shown.slice(shown.length - STACK_END_COUNT)];
-  return [line('stack', `${stack.length} functions, the innermost first`), ...lines];
+  return [line('chain', countText(files.length, 'file')), ...listed(lines)];
+}
+
+function sizesText(files: readonly ReportedSize[]): string {
+  const all = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  const shown = files.filter(({ name }) => !name.startsWith('checkpoint-'));
+  const chain = files.length - shown.length;
+  const parts = shown.map(({ name, bytes }) => `${name} ${byteText(bytes)}`);
+  if (chain > 0) parts.push(countText(chain, 'checkpoint file'));
+  return `${byteText(all)}: ${parts.join(', ')}`;
+}
+
+/** What the program holds: memory, call stack, globals, tables, open files. */
+function contentLines(checkpoint: ReportedCheckpoint, columns: number): string[] {
+  const { memory, stack, globals, tables } = checkpoint;
+  const lines = [line('pages', memoryCounts(memory)), ...memoryMapLines(memory, columns)];
+  if (stack.length > 0)
+    lines.push(line('stack', `${stack.length} functions, the innermost first`), ...frameLines(stack));
+  if (globals.length > 0) lines.push(line('globals', String(globals.length)), ...listed(globalLines(globals)));
+  if (tables.length > 0) {
+    lines.push(line('tables', String(tables.length)));
+    for (const { index, name, type, length, used } of tables) {
+      const filled = used === undefined ? 'which the program cannot change' : `${used} of them not null`;
+      lines.push(`    ${name === undefined ? `table ${index}` : `$${name}`}  ${length} × ${type}, ${filled}`);
+    }
+  }
+  return [...lines, ...fileLines(checkpoint)];
+}
+
+function listed(lines: readonly string[]): readonly string[] {
+  const hidden = lines.length - LISTED_MAX;
+  return hidden <= 1 ? lines : [...lines.slice(0, LISTED_MAX), `    … ${hidden} more; --json has all …`];
 }
 
 function fileLines({ openFiles }: ReportedCheckpoint): string[] {

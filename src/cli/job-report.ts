@@ -1,33 +1,23 @@
 /** What a job directory holds, read without a lock, while the job runs as well. */
-import { dirname, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { Checkpoint, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { CheckpointStore, PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { openStore } from '../checkpoint/policies.ts';
-import { FileDevice, kindOfPath } from '../device/file-device.ts';
-import { type LockOwner, lockOwner } from '../device/job-lock.ts';
-import { CorruptionError, UsageError } from '../error/errors.ts';
-import type { JobIdentity, JsonValue } from '../format/job-format.ts';
+import type { Device } from '../device/device.ts';
+import { sizeOfPath } from '../device/file-device.ts';
+import { isLockName, type LockOwner, lockOwner } from '../device/job-lock.ts';
+import { CorruptionError } from '../error/errors.ts';
+import { CHECKPOINT_HEADER_BYTES } from '../format/checkpoint-file-format.ts';
+import type { JsonValue } from '../format/job-format.ts';
+import type { CheckpointView } from '../inspect/checkpoint-view.ts';
+import { checkpointFilesOf } from '../inspect/files-view.ts';
+import { type MemoryMap, memoryMapOf } from '../inspect/memory-map.ts';
+import { openFilesOf, type ReportedFile } from '../inspect/open-files.ts';
+import { jobDevice, openView, unlessOvertaken } from '../inspect/open-view.ts';
+import { type GlobalValue, ProgramValues, type ReportedFrame, type TableValue } from '../inspect/program-values.ts';
 import { PAGE_BYTES } from '../memory/layout.ts';
-import { FunctionNames } from '../machine/guest-stack.ts';
-import { decodeHostState } from '../machine/host-state.ts';
-import { type MachineState, type PagingFigures, decodeMachineState } from '../machine/machine-state.ts';
+import { type PagingFigures, decodeMachineState } from '../machine/machine-state.ts';
 import { type Module, decodeModule } from '../wasm/module.ts';
-import type { WasiState } from '../wasi/wasi-state.ts';
-
-/** A function of the program on the stack of a checkpoint. */
-export interface ReportedFrame {
-  readonly function: string;
-  readonly functionIndex: number;
-  /** Of the instruction in the program's file; 0 at the beginning of a function. */
-  readonly byteOffset: number;
-}
-
-export interface ReportedFile {
-  readonly descriptor: number;
-  readonly path: string;
-  /** Undefined for a directory. */
-  readonly offsetBytes?: number;
-}
 
 export interface ReportedCheckpoint {
   readonly generation: number;
@@ -44,11 +34,32 @@ export interface ReportedCheckpoint {
   /** What paging had done in that run; undefined where all pages were in memory. */
   readonly paging: PagingFigures | undefined;
   readonly stateBytes: number;
-  /** Mutable globals of the program, whose values are part of the checkpoint. */
-  readonly globals: number;
+  /** The program's memory, page by page. */
+  readonly memory: MemoryMap;
+  readonly globals: readonly GlobalValue[];
+  readonly tables: readonly TableValue[];
   /** The guest's call stack, innermost first. */
   readonly stack: readonly ReportedFrame[];
   readonly openFiles: readonly ReportedFile[];
+}
+
+export interface ReportedCheckpointFile {
+  readonly generation: number;
+  readonly name: string;
+  /** Whether it holds all pages; the others hold those written since the one before. */
+  readonly full: boolean;
+  readonly trigger: string;
+  readonly pages: number;
+  /** Pages that it says hold zeros, which have no contents in the file. */
+  readonly zeroPages: number;
+  readonly stateBytes: number;
+  readonly bytes: number;
+}
+
+/** A file of the job directory. */
+export interface ReportedSize {
+  readonly name: string;
+  readonly bytes: number;
 }
 
 export interface JobReport {
@@ -65,6 +76,8 @@ export interface JobReport {
   readonly stdout: JsonValue;
   readonly stderr: JsonValue;
   readonly outputMode: JsonValue;
+  /** Whether NaNs that the program can see have the same bits on every processor. */
+  readonly canonicalNan: boolean;
   /** The live process that has the job. */
   readonly owner: LockOwner | undefined;
   /** Why a checkpoint that was begun does not count; undefined when there is none such. */
@@ -73,38 +86,29 @@ export interface JobReport {
   readonly policy: PolicyName;
   /** Undefined where its checkpoints are files of their own. */
   readonly slots: SlotCounts | undefined;
+  /** Where its checkpoints are files: those that the newest one needs, the full one first. */
+  readonly checkpointFiles: readonly ReportedCheckpointFile[] | undefined;
+  readonly files: readonly ReportedSize[];
   /** The newest committed checkpoint; undefined before the first. */
   readonly checkpoint: ReportedCheckpoint | undefined;
 }
 
-/** A running job commits beside us: what is read may be gone before the next read, so a few more are worth it. */
-const READS_MAX = 5;
-
-/** @throws UsageError `job-not-found`, `job-not-a-job`, `job-newer-format`; CorruptionError; StorageError. */
+/** @throws as `unlessOvertaken`, and UsageError `job-not-found`, `job-not-a-job`, `job-newer-format`. */
 export function readJobReport(directory: string): JobReport {
-  const job = resolve(directory);
-  for (let readCount = 1; ; readCount++) {
-    try {
-      return withStore(job, (store, policy) => reportOf(job, store, policy));
-    } catch (error) {
-      if (!(error instanceof CorruptionError) || readCount === READS_MAX || lockOwner(job) === undefined) throw error;
-    }
-  }
+  const device = jobDevice(directory);
+  return unlessOvertaken(device, () => withStore(device, (store, policy) => reportOf(device, store, policy)));
 }
 
 /** The program of a job and its arguments, the program's name first. */
 export function readIdentity(directory: string): { readonly program: string; readonly arguments: readonly string[] } {
-  return withStore(resolve(directory), ({ identity }) => ({
+  return withStore(jobDevice(directory), ({ identity }) => ({
     program: identity.program,
     arguments: textList(identity['arguments']),
   }));
 }
 
-function withStore<T>(job: string, use: (store: CheckpointStore, policy: PolicyName) => T): T {
-  const kind = kindOfPath(job);
-  if (kind === 'absent') throw new UsageError('job-not-found', `there is no job directory ${job}`, { path: job });
-  if (kind === 'other') throw new UsageError('job-not-a-job', `${job} is not a directory`, { path: job });
-  const { store, policy } = openStore(new FileDevice(job), undefined, { readOnly: true });
+function withStore<T>(device: Device, use: (store: CheckpointStore, policy: PolicyName) => T): T {
+  const { store, policy } = openStore(device, undefined, { readOnly: true });
   try {
     return use(store, policy);
   } finally {
@@ -112,12 +116,13 @@ function withStore<T>(job: string, use: (store: CheckpointStore, policy: PolicyN
   }
 }
 
-function reportOf(job: string, store: CheckpointStore, policy: PolicyName): JobReport {
+function reportOf(device: Device, store: CheckpointStore, policy: PolicyName): JobReport {
   const { identity, latest } = store;
   const program = store.readProgram();
   const part = (name: string): JsonValue => identity[name] ?? null;
+  const isInFiles = policy === 'sequential' || policy === 'incremental';
   return {
-    job,
+    job: device.path,
     program: identity.program,
     programBytes: program.length,
     digest: identity.digest,
@@ -128,18 +133,34 @@ function reportOf(job: string, store: CheckpointStore, policy: PolicyName): JobR
     stdout: part('stdout'),
     stderr: part('stderr'),
     outputMode: part('outputMode'),
-    owner: lockOwner(job),
+    canonicalNan: part('canonicalNan') === true,
+    owner: lockOwner(device.path),
     rejectedCheckpoint: store.rejectedCheckpoint,
     policy,
     slots: store.slotCounts(),
-    checkpoint: latest === undefined ? undefined : checkpointOf(latest, decodeModule(program), identity),
+    checkpointFiles: isInFiles ? chainOf(device) : undefined,
+    files: sizesOf(device),
+    checkpoint: latest === undefined ? undefined : newestOf(device, latest, decodeModule(program)),
   };
 }
 
-function checkpointOf(checkpoint: Checkpoint, module: Module, identity: JobIdentity): ReportedCheckpoint {
+/** The checkpoint as a view reads it, which must be the one that the store found. */
+function newestOf(device: Device, latest: Checkpoint, module: Module): ReportedCheckpoint {
+  const view = openView(device.path);
+  try {
+    if (view.checkpoint.generation !== latest.generation)
+      throw new CorruptionError('the job was checkpointed meanwhile');
+    return checkpointOf(view, module);
+  } finally {
+    view.close();
+  }
+}
+
+function checkpointOf({ checkpoint, pages, identity }: CheckpointView, module: Module): ReportedCheckpoint {
   const { generation, timeMs, trigger, guestPageCount, dirtyPages, pagesWritten } = checkpoint;
   const state = decodeMachineState(checkpoint.state);
   const { finished, exitCode, guestMs, paging } = state.phase;
+  const values = new ProgramValues(module);
   return {
     generation,
     time: new Date(timeMs).toISOString(),
@@ -152,56 +173,40 @@ function checkpointOf(checkpoint: Checkpoint, module: Module, identity: JobIdent
     pagesWritten,
     paging,
     stateBytes: checkpoint.state.length,
-    globals: module.globals.filter(({ mutable }) => mutable).length,
-    stack: stackOf(state, new FunctionNames(module)),
-    openFiles: openFilesOf(state, rootsOf(identity)),
+    memory: memoryMapOf(pages, generation, paging?.residentPages),
+    globals: values.globals(state),
+    tables: values.tables(state),
+    stack: values.stack(state),
+    openFiles: openFilesOf(state, identity),
   };
 }
 
-function stackOf({ layouts, frames }: MachineState, names: FunctionNames): ReportedFrame[] {
-  const stack = frames.map(({ layout }) => {
-    const { functionIndex, position } = layouts[layout];
-    return { function: names.nameOf(functionIndex), functionIndex, byteOffset: position };
-  });
-  return stack.reverse();
-}
-
-function openFilesOf({ host }: MachineState, roots: readonly string[]): ReportedFile[] {
-  const { descriptors, files } = decodeHostState(host).wasi;
-  const pathOf = ({ root, path }: WasiState['files'][number]['at']): string => join(roots[root] ?? '', path);
-  return descriptors.flatMap((descriptor): ReportedFile[] => {
-    const { number } = descriptor;
-    switch (descriptor.kind) {
-      case 'file': {
-        const file = files[descriptor.file];
-        if (file === undefined) throw new CorruptionError(`descriptor ${number} names a file that is not recorded`);
-        return [{ descriptor: number, path: pathOf(file.at), offsetBytes: descriptor.offsetBytes }];
-      }
-      case 'directory':
-        return [{ descriptor: number, path: pathOf(descriptor.at) }];
-      case 'inputFile':
-        return [{ descriptor: number, path: 'standard input', offsetBytes: descriptor.offsetBytes }];
-      case 'stream':
-        return [];
-    }
+function chainOf(device: Device): ReportedCheckpointFile[] {
+  return checkpointFilesOf(device).map(({ name, fields, list }) => {
+    const { generation, baseGeneration, trigger, pagesWritten, entryCount, stateBytes } = fields;
+    const full = baseGeneration === 0;
+    return {
+      generation,
+      name,
+      full,
+      trigger,
+      pages: pagesWritten,
+      zeroPages: (full ? fields.guestPageCount : entryCount) - pagesWritten,
+      stateBytes,
+      bytes: CHECKPOINT_HEADER_BYTES + pagesWritten * PAGE_BYTES + list.byteLength + stateBytes,
+    };
   });
 }
 
-/** Directories of the host that locations of files begin with: see `Location` in `wasi/host-tree.ts`. */
-function rootsOf(identity: JobIdentity): string[] {
-  const preopens = identity['preopens'];
-  const granted = Array.isArray(preopens) ? (preopens as readonly JsonValue[]) : [];
-  const streams = [identity['stdin'], identity['stdout'], identity['stderr']];
-  return [
-    ...granted.map((grant) => textField(grant, 'hostPath')),
-    ...streams.map((stream) => dirname(textField(stream, 'path'))),
-  ];
-}
-
-function textField(value: JsonValue | undefined, name: string): string {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return '';
-  const field = (value as { readonly [name: string]: JsonValue })[name];
-  return typeof field === 'string' ? field : '';
+/** Files of the directory, but for claims of processes; one that goes meanwhile is left out. */
+function sizesOf(device: Device): ReportedSize[] {
+  return device
+    .list()
+    .filter((name) => !isLockName(name))
+    .flatMap((name) => {
+      const bytes = sizeOfPath(join(device.path, name));
+      return bytes === undefined ? [] : [{ name, bytes }];
+    });
 }
 
 function textList(value: JsonValue | undefined): string[] {

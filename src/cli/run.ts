@@ -19,6 +19,7 @@ interface Flags extends RunFlags {
   readonly stderr?: string;
   readonly output?: OutputMode;
   readonly fresh?: boolean;
+  readonly canonicalNan?: boolean;
 }
 
 /** `continuo run`: starts a program, or goes on with it where its job directory holds a checkpoint of this very run. */
@@ -43,6 +44,7 @@ export function runCommand(settle: (exitCode: number) => void): Command {
     .option('--stdin <file>', 'standard input, instead of that of this process')
     .option('--stdout <file>', 'standard output; after any number of kills as if there had been none')
     .option('--stderr <file>', 'standard error of the program, in the same way')
+    .option('--canonical-nan', 'the same bits for NaNs on every processor; part of what the job is')
     .addOption(
       new Option(
         '--output <mode>',
@@ -69,6 +71,7 @@ async function run(path: string, args: readonly string[], flags: Flags): Promise
       ...(flags.stdout === undefined ? {} : { stdout: { kind: 'file', path: flags.stdout } }),
       ...(flags.stderr === undefined ? {} : { stderr: { kind: 'file', path: flags.stderr } }),
       ...(flags.output === undefined ? {} : { outputMode: flags.output }),
+      ...(flags.canonicalNan === undefined ? {} : { canonicalNan: flags.canonicalNan }),
       ...(flags.job === undefined ? {} : { job: flags.job }),
       ...(flags.fresh === undefined ? {} : { fresh: flags.fresh }),
       ...resumeOptionsOf(flags),

@@ -4,14 +4,14 @@ import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { StorageError } from '../error/errors.ts';
 import type { RunFigures } from '../machine/machine.ts';
+import type { TrackerChoice } from '../machine/tracking-choice.ts';
 
 export interface RunStats {
   readonly program: string;
   readonly arguments: readonly string[];
   readonly policy: PolicyName;
   readonly fork: boolean;
-  readonly tracker: NonNullable<RunFigures['tracking']>['tracker'];
-  /** Why that one. */
+  readonly tracker: TrackerChoice['name'];
   readonly trackerReason: string;
   readonly end: 'exited' | 'stopped' | 'trapped' | 'failed';
   readonly exitCode: number;
@@ -51,14 +51,14 @@ export interface RunRecord {
 
 export function runStats(record: RunRecord): RunStats {
   const { program, arguments: args, end, figures, fork, exitCode, checkpoints } = record;
-  const { runMs, guestMs, resumedFrom, hops, pages, paging, slots, copyFaults, copyMs, tracking } = figures;
+  const { runMs, guestMs, resumedFrom, hops, pages, paging, slots, copyFaults, copyMs, tracker } = figures;
   return {
     program,
     arguments: args,
     policy: figures.policy ?? 'none',
     fork,
-    tracker: tracking?.tracker ?? 'none',
-    trackerReason: tracking?.reason ?? 'the run was refused',
+    tracker: tracker?.name ?? 'none',
+    trackerReason: tracker?.reason ?? 'the program did not run',
     end,
     exitCode,
     runMs,

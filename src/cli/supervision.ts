@@ -73,7 +73,7 @@ export function addRunOptions(command: Command): Command {
     .addOption(
       new Option(
         '--tracker <way>',
-        "how the program's use of memory becomes known: by marks and checks in its code, or by the kernel (default: auto)",
+        "how the program's use of memory becomes known: by its code, by the kernel, or as works best here",
       ).choices(['auto', 'software', 'kernel']),
     )
     .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
@@ -116,14 +116,14 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
   const checkpoints: CheckpointStats[] = [];
   let figuresOfFailure: RunFigures | undefined;
   let ran = false;
-  if (flags.verbose) {
+  machine.on('running', ({ resumedFrom, tracker }) => {
+    ran = true;
+    if (resumedFrom > 0 && !flags.quiet) say(`${job} goes on from checkpoint ${resumedFrom}`);
+    const isRefused = flags.tracker === 'kernel' && tracker.name === 'software';
+    if (flags.verbose || (isRefused && !flags.quiet)) say(`tracker ${tracker.name}: ${tracker.reason}`);
+    if (!flags.verbose) return;
     if (flags.memory !== undefined) say(`memory for ${flags.memory} pages; others live in the paging file`);
     if (job === undefined) say('no job directory was named (--job): no checkpoints are kept');
-  }
-  machine.on('running', ({ resumedFrom, tracking }) => {
-    ran = true;
-    if (flags.verbose) say(`tracker ${tracking.tracker}: ${tracking.reason}`);
-    if (resumedFrom > 0 && !flags.quiet) say(`${job} goes on from checkpoint ${resumedFrom}`);
   });
   machine.on('notice', (text) => {
     if (!flags.quiet) say(text);

@@ -226,6 +226,15 @@ export function kindOfPath(path: string): 'absent' | 'directory' | 'other' {
   }
 }
 
+/** Size of the file that the path names, in bytes; undefined where there is none. */
+export function sizeOfPath(path: string): number | undefined {
+  try {
+    return fs.statSync(path, { throwIfNoEntry: false })?.size;
+  } catch (error) {
+    throw storageError('look at', path, error);
+  }
+}
+
 /** The path without symbolic links, as far as it exists. */
 export function pathWithoutLinks(path: string): string {
   const whole = resolve(path);

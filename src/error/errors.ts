@@ -18,6 +18,8 @@ export type UsageErrorCode =
   | 'job-newer-format'
   | 'job-not-a-job'
   | 'job-other-policy'
+  | 'job-busy'
+  | 'no-checkpoint'
   | 'guest-file-changed'
   | 'instance-busy'
   | 'memory-at-offset'

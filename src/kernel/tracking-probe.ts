@@ -1,51 +1,48 @@
-import { assert } from '../error/errors.ts';
-import { PAGE_BYTES, WASM_PAGE_BYTES } from '../memory/layout.ts';
-import { WriteWatch } from './write-watch.ts';
+import { addressOf, libraryCalls, mapScratch, SystemRefusal, unmapScratch } from './c-library.ts';
+import { PagemapScan } from './pagemap-scan.ts';
+import { WriteNotes } from './write-notes.ts';
 
-let known: { readonly obstacle: string | undefined } | undefined;
+const PAGE_BYTES = 4096;
+const PAGES = 8;
 
-/** Why the kernel cannot tell here which pages a program wrote, for people; undefined: it can. Tried out once, on memory of no use. */
+/** Why the system cannot tell which pages a program wrote here, for people; undefined: it can. Tried out on memory of no use. */
 export function kernelTrackingObstacle(): string | undefined {
-  known ??= { obstacle: obstacleFound() };
-  return known.obstacle;
-}
-
-function obstacleFound(): string | undefined {
+  if (process.platform !== 'linux') return `there is no way for it on ${process.platform}`;
   try {
-    tryOut();
-    return undefined;
+    return tryOut();
   } catch (error) {
-    return error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
+    if (error instanceof SystemRefusal) return error.message;
+    const cause = error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
+    return `the package koffi cannot be used (${cause})`;
   }
 }
 
-/** All that the tracker relies on, on memory of the same kind. */
-function tryOut(): void {
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: 2, shared: true });
-  const bytes = new Uint8Array(memory.buffer);
-  bytes[PAGE_BYTES] = 1;
-  const watch = new WriteWatch(bytes, 2 * WASM_PAGE_BYTES);
+function tryOut(): string | undefined {
+  const calls = libraryCalls();
+  const pageBytes = Number(calls.pageSize());
+  if (pageBytes !== PAGE_BYTES) return `pages of the system have ${pageBytes} bytes`;
+  const at = mapScratch(PAGES * PAGE_BYTES);
+  let scan: PagemapScan | undefined;
+  let notes: WriteNotes | undefined;
   try {
-    expectScan(watch, 16, [1, 2], 'what was written before');
-    const read = bytes[0] + bytes[PAGE_BYTES] + bytes[5 * PAGE_BYTES];
-    expectScan(watch, 16, [], `what was read (${read})`);
-    bytes[PAGE_BYTES] = 1;
-    bytes[5 * PAGE_BYTES] = 1;
-    bytes[7 * PAGE_BYTES] = 1;
-    expectScan(watch, 16, [1, 2, 5, 6, 7, 8], 'what was written');
-    memory.grow(1);
-    new Uint8Array(memory.buffer)[17 * PAGE_BYTES] = 1;
-    expectScan(watch, 32, [17, 18], 'what was written after growth');
+    scan = new PagemapScan(2);
+    notes = new WriteNotes(at, PAGES * PAGE_BYTES);
+    notes.protect(at, PAGES * PAGE_BYTES);
+    const bytes = new Uint8Array(8);
+    const from = addressOf(bytes);
+    // Three regions in room for two; one page that is only read.
+    for (const page of [1, 3, 6]) calls.moveBytes(at + page * PAGE_BYTES, from, bytes.length);
+    calls.moveBytes(from, at + 5 * PAGE_BYTES, bytes.length);
+    for (const expected of ['1,3,6', '']) {
+      scan.clear();
+      scan.addWritten(at, 0, PAGES);
+      const found = scan.pages.subarray(0, scan.count).join();
+      if (found !== expected) return `the system names pages ${found} where ${expected || 'none'} were written`;
+    }
+    return undefined;
   } finally {
-    watch.close();
+    scan?.close();
+    notes?.close();
+    unmapScratch(at, PAGES * PAGE_BYTES);
   }
-}
-
-function expectScan(watch: WriteWatch, pageCount: number, expected: readonly number[], what: string): void {
-  const found = watch.ranges.subarray(0, 2 * watch.scan(pageCount)).join();
-  if (found === expected.join()) return;
-  assert(expected.length % 2 === 0, 'ranges are pairs');
-  throw new Error(
-    `the kernel tells wrongly ${what} (${found || 'nothing'} instead of ${expected.join() || 'nothing'})`,
-  );
 }

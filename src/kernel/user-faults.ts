@@ -54,15 +54,14 @@ const RETRIES_MAX = 1000;
 /** Bytes of a mask of processors: 1024 of them, as the C library has it. */
 const AFFINITY_BYTES = 128;
 
-export const TWO_32 = 0x1_0000_0000;
+const TWO_32 = 0x1_0000_0000;
 
 /** What `wait` came back for; bits. */
 export const Woken = { fault: 1, request: 2 } as const;
 
 type LibraryCalls = ReturnType<typeof loadCalls>;
 
-/** What of the C library is called; throws where koffi is not there. */
-export function loadCalls() {
+function loadCalls() {
   const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
   const library = koffi.load('libc.so.6');
   return {
@@ -85,12 +84,10 @@ export function loadCalls() {
     setAffinity: library.func('int sched_setaffinity(int thread, size_t length, void *mask)'),
     getAffinity: library.func('int sched_getaffinity(int thread, size_t length, void *mask)'),
     getCpu: library.func('int sched_getcpu()'),
-    sysconf: library.func('long sysconf(int name)'),
   };
 }
 
-/** Puts a number of 64 bits into two words. */
-export function put(words: Uint32Array, at: number, value: number): void {
+function put(words: Uint32Array, at: number, value: number): void {
   words[at] = value >>> 0;
   words[at + 1] = Math.floor(value / TWO_32);
 }
@@ -285,10 +282,12 @@ export class UserFaults {
     this.#discardBytes = 0;
     if (this.#processDescriptor >= 0 && count > 1) {
       const { syscall5 } = this.#calls;
-      const result = syscall5(SYS_PROCESS_MADVISE, this.#processDescriptor, this.#discards, count, MADV_DONTNEED, 0);
-      if (Number(result) === lengthBytes) return;
+      const result = Number(
+        syscall5(SYS_PROCESS_MADVISE, this.#processDescriptor, this.#discards, count, MADV_DONTNEED, 0),
+      );
+      if (result === lengthBytes) return;
       // Before Linux 6.13 it is not for this advice.
-      if (Number(result) < 0) this.#closeProcess();
+      if (result < 0) this.#closeProcess();
     }
     const words = this.#discards;
     for (let at = 0; at < 4 * count; at += 4) {
@@ -349,9 +348,10 @@ export class UserFaults {
     this.#calls.setAffinity(threadId, AFFINITY_BYTES, mask);
   }
 
-  close(): void {
+  /** But for the descriptor of requests where others may be about to use it: they close it. */
+  close(keepsRequests = false): void {
     this.#calls.close(this.descriptor);
-    this.#calls.close(this.requestDescriptor);
+    if (!keepsRequests) this.#calls.close(this.requestDescriptor);
     this.#calls.close(this.#pagemap);
     this.#closeProcess();
   }

@@ -31,6 +31,8 @@ export interface InstantiateOptions {
   readonly onCapture?: (instance: EmbeddedInstance) => void;
   /** Captures the instance each time that it has passed so many safepoints (loop heads and calls). */
   readonly captureEverySafepoints?: number;
+  /** As for `CapturableModule`, for an instance made from bytes. */
+  readonly canonicalNan?: boolean;
   /** Imported functions, as `module.name`, that may return `Interrupted` to be called again when the guest goes on. */
   readonly interruptible?: readonly string[];
   /** What `save` gave: the new instance stands where that one stood. Its start function is not called. */
@@ -139,8 +141,9 @@ export class EmbeddedInstance {
     const { memory: limits } = this.#module.rewritten.module;
     const { memory } = linked;
     if (memory === undefined) {
-      const { initial, maximum } = limits ?? { initial: 0, maximum: 0 };
-      return new EmbeddedMemory({ initial: savedWasmPages ?? initial, ...(maximum === undefined ? {} : { maximum }) });
+      const { initial, maximum, shared } = limits ?? { initial: 0, maximum: 0, shared: false };
+      const sizes = { initial: savedWasmPages ?? initial, ...(maximum === undefined ? {} : { maximum }) };
+      return new EmbeddedMemory({ ...sizes, shared });
     }
     if (savedWasmPages !== undefined) {
       if (memory.wasmPageCount < savedWasmPages) memory.grow(savedWasmPages - memory.wasmPageCount);

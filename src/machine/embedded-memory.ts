@@ -23,13 +23,16 @@ export class EmbeddedMemory {
   readonly guestMemory: GuestMemory;
   /** The largest size, in 64 KiB units; undefined where none was set. */
   readonly maximum: number | undefined;
+  /** Whether modules import it as a shared memory; the bytes are shared either way. */
+  readonly shared: boolean;
   /** Stands for the guest's bytes; of use only to the constructors of `guestViews`, and clear about it. */
   readonly buffer: EmbeddedBuffer;
   #bytes: Uint8Array | undefined;
 
   /** @param descriptor sizes in units of 64 KiB, as for `WebAssembly.Memory`. */
-  constructor(descriptor: { readonly initial: number; readonly maximum?: number }) {
-    const { initial, maximum } = descriptor;
+  constructor(descriptor: { readonly initial: number; readonly maximum?: number; readonly shared?: boolean }) {
+    const { initial, maximum, shared = false } = descriptor;
+    this.shared = shared;
     this.maximum = maximum;
     const limit = Math.min(maximum ?? MAX_GUEST_WASM_PAGES, MAX_GUEST_WASM_PAGES);
     const sizes = { initial: initial + BIAS_WASM_PAGES, maximum: limit + BIAS_WASM_PAGES };
@@ -66,11 +69,16 @@ export class EmbeddedMemory {
  * What an importing module asks of a memory.
  * @throws WebAssembly.LinkError in the words of V8.
  */
-export function checkMemoryLimits(memory: EmbeddedMemory, { initial, maximum }: Limits): void {
+export function checkMemoryLimits(memory: EmbeddedMemory, { initial, maximum, shared }: Limits): void {
   const { wasmPageCount } = memory;
   if (wasmPageCount < initial) {
     throw new WebAssembly.LinkError(
       `WebAssembly.Instance(): memory import 0 is smaller than initial ${initial}, got ${wasmPageCount}`,
+    );
+  }
+  if (memory.shared !== shared) {
+    throw new WebAssembly.LinkError(
+      `WebAssembly.Instance(): mismatch in shared state of memory, declared = ${Number(shared)}, imported = ${Number(memory.shared)}`,
     );
   }
   if (maximum === undefined) return;

@@ -67,7 +67,7 @@ export class FaultServer {
   /** Serves until the control thread or the guest says that it is over. */
   run(): void {
     const words = this.#words;
-    while (!this.#isClosed && Atomics.load(words, PagerWord.stop) === 0) {
+    while (!this.#isClosed && Atomics.load(words, PagerWord.stop) === 0 && Atomics.load(words, PagerWord.dead) === 0) {
       // A guest that was woken often runs at once, and comes to its next fault before this thread goes on.
       if (this.#serveFaults()) continue;
       const woken = this.#faults.wait(this.#pinnedThread === 0 ? WAIT_MS : PINNED_WAIT_MS);
@@ -98,9 +98,9 @@ export class FaultServer {
   /** After this the guest's absent pages are zeros. */
   close(): void {
     const words = this.#words;
-    Atomics.store(words, PagerWord.requests, 0);
-    // The control thread may have taken it, to let the guest go on.
-    if (Atomics.exchange(words, PagerWord.faults, 0) !== 0) this.#faults.close();
+    if (!this.#isClosed) this.#tellOfFailure();
+    // The control thread may have closed the descriptor of the faults, to let the guest go on; that of the requests it will close.
+    if (Atomics.exchange(words, PagerWord.faults, 0) !== 0) this.#faults.close(true);
     this.#protection.close();
     this.#scratch?.close();
     if (this.#scratch === undefined) this.#store.close();
@@ -134,10 +134,14 @@ export class FaultServer {
         pager.fail(error);
       }
     }
-    // The guest sees it at its next safepoint or call, and throws what it computes from here on away.
+    this.#tellOfFailure();
+    this.#protection.giveUp(page);
+  }
+
+  /** The guest sees it at its next safepoint or call, and throws what it computes from here on away. */
+  #tellOfFailure(): void {
     Atomics.store(this.#words, PagerWord.failed, 1);
     Atomics.compareExchange(this.#poll, 0, PollState.running, PollState.requested);
-    this.#protection.giveUp(page);
   }
 
   /** A fault costs several times as much where the guest and this thread wake each other on other processors. */
@@ -207,7 +211,7 @@ function openFaults(): UserFaults {
   } catch (error) {
     const reason = error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
     const text = `the kernel cannot page the program here (${reason}); run it with --tracker software`;
-    throw new UsageError('tracker-unavailable', text, { reason });
+    throw new UsageError('bad-argument', text, { reason });
   }
 }
 

@@ -24,7 +24,7 @@ export interface GuestJob {
 export interface GuestJobSeams {
   readonly notice: (text: string) => void;
   /** Throws when the program cannot run with the policy; called before a job is made. */
-  readonly check: (program: Uint8Array, policy: PolicyName) => void;
+  readonly check: (program: Uint8Array, policy: PolicyName, description: JobDescription) => void;
 }
 
 /** Opens the job that the directory holds, or makes one there. */
@@ -51,7 +51,7 @@ export function openGuestJob(data: GuestThreadData, jobDirectory: string, { noti
     throw new UsageError('job-not-found', `there is no job in ${jobDirectory}`, { path: jobDirectory });
   }
   const policy = data.policy ?? 'continuous';
-  check(programBytes, policy);
+  check(programBytes, policy, wanted);
   if (exists) {
     removeAsides(device, wanted, notice);
     Store.discard(device);

@@ -5,38 +5,39 @@ import { FileDevice } from '../device/file-device.ts';
 import { ContinuoError, GuestTrapError, assert } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
-import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
-import { INTERRUPTED, ProcessExit } from '../wasi/config.ts';
+import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
+import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
 import { ForkedSaves } from './forked-saves.ts';
 import { openGuestJob } from './guest-job.ts';
-import { pagingOptionsFor, shownStats } from './guest-paging.ts';
+import { pagingOptionsFor, shownStats, writesKnownBy } from './guest-paging.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
-import { type KernelTracker, openKernelTracker } from './kernel-tracker.ts';
-import { outputTarget } from './guest-output.ts';
 import { explainTrap } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
 import { identityOf } from './job-description.ts';
-import {
-  type MachineState,
-  type PagingFigures,
-  type Phase,
-  decodeMachineState,
-  encodeMachineState,
-} from './machine-state.ts';
+import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
 import { type RemoteStore, type RunPager, type RunStore, openRemoteStore } from './remote-store.ts';
 import type { TraceTrigger } from '../format/trace-format.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import { Tracing } from './tracing.ts';
+import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
-import type { GuestFigures, GuestMessage, GuestThreadData, JobDescription, RunEnd } from './protocol.ts';
+import { THREADS_MODULE, threadImports } from './thread-calls.ts';
+import type {
+  GuestFigures,
+  GuestMessage,
+  GuestThreadData,
+  JobDescription,
+  OutputDescription,
+  RunEnd,
+} from './protocol.ts';
 import { SafepointCountdown } from './safepoint-countdown.ts';
 import { SaveWriter } from './save-writer.ts';
 import { captureState, restoreState } from './state-capture.ts';
-import { type TrackingChoice, chooseTracking, isPagedByKernel, keepsCheckpoints } from './tracking-choice.ts';
+import { chooseTracker, isPagedByKernel, keepsCheckpoints, trackingOf } from './tracking-choice.ts';
 
 const UNFINISHED = { finished: false, exitCode: 0 };
 
@@ -57,14 +58,13 @@ export class GuestRun {
   readonly #post: (message: GuestMessage) => void;
   /** The job's; undefined when nothing is kept. */
   #store: RunStore | undefined;
-  /** The same as this thread has opened it: what makes it the pager's, whatever thread that is in. */
+  /** The same as this thread has opened it. */
   #openedStore: CheckpointStore | undefined;
   /** Of a guest that another thread pages. */
   #remote: RemoteStore | undefined;
-  #chosenTracking: TrackingChoice | undefined;
-  #kernelTracker: KernelTracker | undefined;
   /** Undefined when nothing is kept. */
   #policy: PolicyName | undefined;
+  #tracker: GuestFigures['tracker'];
   readonly #saveWriter: SaveWriter | undefined;
   /** Where checkpoints are saved beside the guest. */
   #forks: ForkedSaves | undefined;
@@ -93,6 +93,8 @@ export class GuestRun {
   #countdown: SafepointCountdown | undefined;
   #resumedFrom = 0;
 
+  readonly #notice = (text: string): void => this.#post({ kind: 'notice', text });
+
   constructor(data: GuestThreadData, control: ControlWords, post: (message: GuestMessage) => void) {
     this.#data = data;
     this.#control = control;
@@ -114,7 +116,6 @@ export class GuestRun {
       this.#remote?.close();
       this.#scratch?.close();
       this.#tracing?.close();
-      this.#kernelTracker?.close();
     }
   }
 
@@ -133,8 +134,8 @@ export class GuestRun {
       kind: 'running',
       memory: this.#instance.memory,
       resumedFrom: this.#resumedFrom,
+      tracker: this.#choice,
       description,
-      tracking: this.#tracking,
       guestMs: this.#guestMs,
       failures: this.#failures,
     });
@@ -174,11 +175,11 @@ export class GuestRun {
       return { description, programBytes };
     }
     const job = openGuestJob(this.#data, jobDirectory, {
-      notice: (text) => this.#post({ kind: 'notice', text }),
+      notice: this.#notice,
       // A program that cannot run must not leave a job behind.
-      check: (bytes, policy) => {
+      check: (bytes, policy, wanted) => {
         this.#policy = policy;
-        this.#program = this.#prepareProgram(bytes);
+        this.#program = this.#prepareProgram(bytes, wanted);
         checkImports(this.#program.rewritten.module);
       },
     });
@@ -188,16 +189,18 @@ export class GuestRun {
     return job;
   }
 
-  #prepareProgram(bytes: Uint8Array): Program {
-    return prepareProgram(bytes, {
-      tracking: this.#tracking.tracking,
-      counting: this.#data.everySafepoints !== undefined,
-    });
+  #prepareProgram(bytes: Uint8Array, { canonicalNan }: JobDescription): Program {
+    const { everySafepoints } = this.#data;
+    return prepareProgram(bytes, { tracking: this.#tracking, counting: everySafepoints !== undefined, canonicalNan });
   }
 
-  /** Once the policy is known. */
-  get #tracking(): TrackingChoice {
-    return (this.#chosenTracking ??= chooseTracking(this.#data, this.#policy));
+  /** Called when the policy is known. */
+  get #choice(): NonNullable<GuestFigures['tracker']> {
+    return (this.#tracker ??= chooseTracker(this.#data, this.#policy));
+  }
+
+  get #tracking(): AccessTracking {
+    return trackingOf(this.#data, this.#policy, this.#choice);
   }
 
   #restoredState(): MachineState | undefined {
@@ -208,7 +211,7 @@ export class GuestRun {
   }
 
   #prepare(description: JobDescription, programBytes: Uint8Array, restored: MachineState | undefined): void {
-    this.#program ??= this.#prepareProgram(programBytes);
+    this.#program ??= this.#prepareProgram(programBytes, description);
     const { rewritten, compiled } = this.#program;
     const latest = this.#store?.latest;
     const memory = GuestInstance.createMemory(
@@ -218,16 +221,15 @@ export class GuestRun {
     checkImports(rewritten.module);
     this.#wasi = this.#openWasi(description, memory, restored);
     const imports: WebAssembly.Imports = { [WASI_MODULE]: this.#interruptible(this.#wasi.imports) };
+    imports[THREADS_MODULE] = this.#interruptible(threadImports);
     if (isDirected(rewritten.module)) {
       this.#directed = this.#direct(restored);
       imports[DIRECTED_MODULE] = this.#interruptible(this.#directed.imports);
     }
     try {
       this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
-      if (this.#data.tracePath !== undefined) {
-        const identity = identityOf(description, programDigest(programBytes));
-        this.#tracing = Tracing.attach(this.#data.tracePath, this.#instance, identity, this.#data.everySafepoints);
-      } else this.#attachStore(description, programBytes);
+      if (this.#data.tracePath !== undefined) this.#attachTracing(this.#data.tracePath, description, programBytes);
+      else this.#attachStore(description, programBytes);
       if (restored === undefined) this.#instance.initialiseMemory();
     } catch (error) {
       // Segments that do not fit are traps of the program.
@@ -245,23 +247,20 @@ export class GuestRun {
   #attachStore(description: JobDescription, program: Uint8Array): void {
     const { guestMemory } = this.#instance;
     if (isPagedByKernel(this.#data, this.#policy)) return this.#attachRemote(description, program);
-    const { tracking, tracker } = this.#tracking;
-    const options = pagingOptionsFor(this.#data, this.#policy, tracking, guestMemory, (text) => {
-      this.#post({ kind: 'notice', text });
-    });
+    const options = pagingOptionsFor(this.#data, this.#policy, this.#tracking, guestMemory, this.#notice);
     if (this.#openedStore === undefined && options !== undefined) {
       this.#scratch = new ScratchStore(identityOf(description, programDigest(program)), program);
     }
     const store = this.#openedStore ?? this.#scratch?.store;
-    if (tracker === 'kernel') this.#kernelTracker = openKernelTracker(this.#program.rewritten.module, guestMemory);
-    const pager = store?.attach(guestMemory, options, this.#kernelTracker ?? tracking === 'software');
+    const tracked = writesKnownBy(this.#choice, this.#tracking, this.#instance, this.#notice);
+    const pager = store?.attach(guestMemory, options, tracked);
     this.#pager = pager;
     if (pager === undefined) return;
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
-    if (this.#openedStore === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
-    this.#forks = new ForkedSaves(this.#openedStore, pager, guestMemory, this.#saveWriter, (stats) => {
-      this.#noteCheckpoint(stats);
-    });
+    const opened = this.#openedStore;
+    if (opened === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
+    const noteCheckpoint = (stats: CheckpointStats): void => this.#noteCheckpoint(stats);
+    this.#forks = new ForkedSaves(opened, pager, guestMemory, this.#saveWriter, noteCheckpoint);
   }
 
   /** The paging file has one owner: the thread that pages opens the job anew, and this one closes it. */
@@ -270,13 +269,7 @@ export class GuestRun {
     this.#openedStore?.close();
     this.#store = undefined;
     const source = this.#data.jobDirectory ?? { identity: identityOf(description, programDigest(program)), program };
-    const remote = openRemoteStore(
-      this.#data,
-      this.#program.rewritten.module,
-      this.#instance.guestMemory,
-      source,
-      latest,
-    );
+    const remote = openRemoteStore(this.#data, this.#instance, source, latest);
     if (this.#openedStore !== undefined) this.#store = remote;
     this.#remote = remote;
     this.#pager = remote;
@@ -296,6 +289,18 @@ export class GuestRun {
     return new DirectedCalls(run, state);
   }
 
+  /** From here on the guest's references are recorded; all its pages are there. */
+  #attachTracing(path: string, description: JobDescription, program: Uint8Array): void {
+    const { everySafepoints } = this.#data;
+    const tracing = new Tracing(path, this.#instance.guestMemory, {
+      ...identityOf(description, programDigest(program)),
+      ...(everySafepoints === undefined ? {} : { everySafepoints }),
+    });
+    this.#tracing = tracing;
+    const { recorder } = tracing;
+    this.#instance.attachFault((address, lengthBytes, write) => recorder.fault(address, lengthBytes, write));
+  }
+
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
     const { jobDirectory } = this.#data;
     const blocking = new GuestBlocking(
@@ -303,23 +308,26 @@ export class GuestRun {
       () => this.#post({ kind: 'wantsInput' }),
       () => this.#wasi.holdsOutput,
     );
-    const stdout = outputTarget(description.stdout, 'stdout', this.#post);
-    const stderr = outputTarget(description.stderr, 'stderr', this.#post);
+    const stdout = this.#outputTarget(description.stdout, 'stdout');
+    const stderr = this.#outputTarget(description.stderr, 'stderr');
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
       ...(jobDirectory === undefined ? {} : { device: new FileDevice(jobDirectory) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
-      onNotice: (text) => this.#post({ kind: 'notice', text }),
+      onNotice: this.#notice,
     });
+  }
+
+  /** A function of the embedder is called in its own thread, with a copy: the guest writes to the same place again. */
+  #outputTarget(output: OutputDescription, stream: 'stdout' | 'stderr'): OutputTarget {
+    if (output.kind !== 'sink') return output;
+    return { kind: 'sink', write: (bytes) => this.#post({ kind: 'output', stream, bytes: Uint8Array.from(bytes) }) };
   }
 
   /** A kill between the last commit and what follows it leaves held output and files set aside to the next run. */
   #releaseHeldOutput(description: JobDescription, restored: MachineState): void {
     const { output, asides } = decodeHostState(restored.host).wasi;
     if (output.held.length === 0 && asides.length === 0) return;
-    const memory = new GuestMemory(
-      new WebAssembly.Memory({ initial: BIAS_WASM_PAGES, maximum: BIAS_WASM_PAGES, shared: true }),
-    );
-    this.#wasi = this.#openWasi(description, memory, restored);
+    this.#wasi = this.#openWasi(description, GuestMemory.withoutGuest(), restored);
   }
 
   /** Host functions whose interruption makes the guest unwind, to issue the call again after the capture. */
@@ -330,8 +338,7 @@ export class GuestRun {
   #interruptibleCall(call: (...args: never[]) => number): (...args: never[]) => number {
     return (a: never, b: never, c: never, d: never, e: never, f: never, g: never, h: never, i: never): number => {
       try {
-        const failure = this.#remote?.failure;
-        if (failure !== undefined) throw failure;
+        this.#remote?.refuseMissingPages();
         const result = call(a, b, c, d, e, f, g, h, i);
         if (result !== INTERRUPTED) return result;
       } catch (error) {
@@ -368,9 +375,7 @@ export class GuestRun {
     const startMs = performance.now();
     try {
       const outcome = run();
-      // What a guest made of pages that could not be brought is nothing.
-      const failure = this.#remote?.failure;
-      if (failure !== undefined) throw failure;
+      this.#remote?.refuseMissingPages();
       return outcome;
     } catch (error) {
       throw this.#explain(error);
@@ -454,7 +459,7 @@ export class GuestRun {
     this.#post({ kind: 'checkpoint', stats });
   }
 
-  #pagingFigures(pager: RunPager): PagingFigures {
+  #pagingFigures(pager: RunPager): NonNullable<Phase['paging']> {
     const residentDirtyPages = pager.collect(this.#instance.guestMemory.pageCount);
     return { ...pager.stats()!, residentDirtyPages, pagesWrittenContinuous: pager.continuousCount };
   }
@@ -482,10 +487,10 @@ export class GuestRun {
       paging: shownStats(this.#pager, this.#data.paging, this.#instance?.guestMemory),
       slots: this.#store?.slotCounts(),
       policy: this.#policy,
+      tracker: this.#tracker,
       copyFaults: this.#forks?.copyFaults ?? 0,
       copyMs: this.#forks?.copyMs ?? 0,
       trace: this.#trace,
-      tracking: this.#chosenTracking,
     };
   }
 }

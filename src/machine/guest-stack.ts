@@ -1,7 +1,7 @@
 import { GuestTrapError } from '../error/errors.ts';
 import { ResumeFunctionName } from '../rewrite/resume-module.ts';
-import { ByteReader } from '../wasm/byte-reader.ts';
-import { ExternalKind, type Module, SectionId } from '../wasm/module.ts';
+import { ExternalKind, type Module } from '../wasm/module.ts';
+import { readNameSection } from '../wasm/name-section.ts';
 
 /** V8's words for the end of the stack, which a guest reaches by recursion too deep. */
 const STACK_OVERFLOW = 'Maximum call stack size exceeded';
@@ -27,33 +27,11 @@ export class FunctionNames {
     for (const { kind, index, name } of module.exports) {
       if (kind === ExternalKind.function && index >= f) this.#names.set(index, name);
     }
-    for (const section of module.sections) {
-      if (section.id !== SectionId.custom) continue;
-      try {
-        this.#readNames(new ByteReader(module.bytes, section.start, section.end));
-      } catch {
-        // Names are a courtesy: engines ignore a broken name section, and so do we.
-      }
-    }
+    for (const [index, name] of readNameSection(module).functions) this.#names.set(index, name);
   }
 
   nameOf(functionIndex: number): string {
     return this.#names.get(functionIndex) ?? `function ${functionIndex}`;
-  }
-
-  #readNames(reader: ByteReader): void {
-    if (reader.name() !== 'name') return;
-    while (!reader.atEnd) {
-      const id = reader.u8();
-      const end = reader.u32() + reader.position;
-      if (id === 1) {
-        for (let count = reader.u32(); count > 0; count--) {
-          const index = reader.u32();
-          this.#names.set(index, reader.name());
-        }
-      }
-      reader.position = end;
-    }
   }
 }
 

@@ -43,7 +43,17 @@ export function instantiateNow(
   options: InstantiateOptions = {},
 ): InstantiatedSource {
   const counting = checkedInterval(options) !== undefined;
-  const module = source instanceof CapturableModule ? source : new CapturableModule(source, { counting });
+  const { canonicalNan } = options;
+  const module =
+    source instanceof CapturableModule
+      ? source
+      : new CapturableModule(source, { counting, canonicalNan: canonicalNan === true });
+  if (canonicalNan !== undefined && module.canonicalNan !== canonicalNan) {
+    throw new UsageError(
+      'bad-argument',
+      `canonicalNan is ${canonicalNan} here and ${module.canonicalNan} for the module`,
+    );
+  }
   if (counting && !module.counting) {
     throw new UsageError(
       'bad-argument',

@@ -5,7 +5,7 @@ import type { JobDescription, OutputDescription } from './protocol.ts';
 
 /** What the job directory remembers of a description; an embedder's functions and bytes are not part of it. */
 export function identityOf(description: JobDescription, digest: string): JobIdentity {
-  const { program, environment, preopens, stdin, stdout, stderr, outputMode } = description;
+  const { program, environment, preopens, stdin, stdout, stderr, outputMode, canonicalNan } = description;
   return {
     program,
     digest,
@@ -16,6 +16,8 @@ export function identityOf(description: JobDescription, digest: string): JobIden
     stdout: streamIdentity(stdout),
     stderr: streamIdentity(stderr),
     outputMode,
+    // A job whose NaNs are the processor's does not mention them, as jobs did not before there was a choice.
+    ...(canonicalNan ? { canonicalNan } : {}),
   };
 }
 
@@ -31,6 +33,7 @@ const partNames: Readonly<Record<string, string>> = {
   stdin: 'standard input (--stdin)',
   stdout: 'standard output (--stdout)',
   stderr: 'standard error (--stderr)',
+  canonicalNan: 'NaNs (--canonical-nan)',
 };
 
 /** @throws UsageError `job-foreign` that names what differs. */
@@ -65,6 +68,7 @@ export function describeJob(identity: JobIdentity, wanted?: JobDescription): Job
     stdout: outputOf(identity['stdout'], 'standard output', wanted?.stdout),
     stderr: outputOf(identity['stderr'], 'standard error', wanted?.stderr),
     outputMode: outputModeOf(identity['outputMode'], wanted?.outputMode),
+    canonicalNan: identity['canonicalNan'] === true,
   };
 }
 

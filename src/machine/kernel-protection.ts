@@ -36,7 +36,8 @@ const LOOKS_SHIFT = 10;
  *
  * (p) Every resident page is in one place, and no other page is in any: frames are counted exactly.
  * (q) A page is at its place exactly when its access byte is not `none`.
- * (r) The pager's thread touches the guest's memory only at places of pages that it knows to be there.
+ * (r) The pager's thread touches the guest's memory only at places of pages that it knows to be there: what is written to the
+ *     paging file is copied first, so that no system call meets an absent page.
  */
 export class KernelProtection implements PageProtection, MemoryRelease {
   readonly hostPagePages = 1;

@@ -7,6 +7,7 @@ import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
 import { UsageError } from '../error/errors.ts';
+import { kernelPagingObstacle } from '../kernel/paging-probe.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
@@ -18,6 +19,7 @@ import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
 import { refuseExposedJob } from './job-isolation.ts';
 import { PagerWorker } from './pager-worker.ts';
+import type { TrackerChoice, TrackerName } from './tracking-choice.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -26,9 +28,7 @@ import type {
   OutputDescription,
   PagingRequest,
   RunEnd,
-  TrackerName,
 } from './protocol.ts';
-import type { TrackingChoice } from './tracking-choice.ts';
 
 /** A directory of the host that the program may use, and the name it knows it by (default: the host's). */
 export interface DirectoryGrant {
@@ -51,6 +51,11 @@ export interface MachineOptions {
   readonly stderr?: OutputTarget;
   /** When output leaves; default `auto`. */
   readonly outputMode?: OutputMode;
+  /**
+   * Makes NaNs that the program can see the same on every processor: arithmetic gives the canonical NaN where it gives any.
+   * Part of what the job is. Relaxed SIMD is refused then. Default false.
+   */
+  readonly canonicalNan?: boolean;
   /** Job directory: made when missing, gone on with when it holds this very run. Without one nothing is kept. */
   readonly job?: string;
   /** Gives up a job that the directory holds and starts anew. */
@@ -82,7 +87,10 @@ export interface MachineOptions {
    * named; the first and the last keep checkpoints in one place, the others in another, and only within these can it change.
    */
   readonly policy?: PolicyName;
-  /** How the guest's use of pages becomes known. Default `auto`: what is better, of what works here. */
+  /**
+   * How the guest's use of pages becomes known: `software`, by its own code; `kernel`, where the system can; `auto` (the default),
+   * the better of them that works here.
+   */
   readonly tracker?: TrackerName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
@@ -129,6 +137,8 @@ export interface RunFigures {
   readonly paging: PagingStats | undefined;
   /** Slots of the job's paging file at the end; undefined where there is none. */
   readonly slots: SlotCounts | undefined;
+  /** How the guest's use of its pages became known, and why so; undefined where it did not run. */
+  readonly tracker: TrackerChoice | undefined;
   /** How pages were saved; undefined without a job. */
   readonly policy: PolicyName | undefined;
   /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
@@ -136,13 +146,11 @@ export interface RunFigures {
   readonly copyMs: number;
   /** What was recorded; undefined unless the run was traced to its end. */
   readonly trace: TraceSummary | undefined;
-  /** How the guest's use of memory became known, and why so; undefined where the run was refused before that. */
-  readonly tracking: TrackingChoice | undefined;
 }
 
 export interface MachineEvents {
   /** The guest runs: from its start, or from the checkpoint of that generation. */
-  running: [event: { resumedFrom: number; description: JobDescription; tracking: TrackingChoice }];
+  running: [event: { resumedFrom: number; description: JobDescription; tracker: TrackerChoice }];
   checkpoint: [stats: CheckpointStats];
   /** How far the program has come, when it says so (see `include/continuo.h`); not more often than ten times a second. */
   progress: [event: { done: number; total: number }];
@@ -181,6 +189,8 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** Of checkpoints and what is written ahead of them. */
   #checkpointTimers: NodeJS.Timeout[] = [];
   readonly #interval: Interval;
+  /** A checkpoint that the timer asked for is not yet durable. */
+  #timerWaits = false;
   #autoInterval: AutoInterval | undefined;
   readonly #writesAhead: boolean;
   readonly #countsSafepoints: boolean;
@@ -202,7 +212,8 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
     this.#countsSafepoints = data.everySafepoints !== undefined;
     this.#worker = takeGuestWorker();
-    const pagesByKernel = data.tracker === 'kernel' && data.paging !== undefined;
+    const pagesByKernel =
+      data.tracker === 'kernel' && data.paging !== undefined && kernelPagingObstacle() === undefined;
     this.#pagerWorker = pagesByKernel
       ? new PagerWorker(
           () => this.#request(0),
@@ -290,15 +301,12 @@ export class Machine extends EventEmitter<MachineEvents> {
       case 'running':
         this.#words = new Int32Array(message.memory.buffer, 0, controlRegion.scratch >> 2);
         this.#startTimers(message.guestMs, message.failures);
-        this.emit('running', {
-          resumedFrom: message.resumedFrom,
-          description: message.description,
-          tracking: message.tracking,
-        });
+        this.emit('running', message);
         // A stop that was asked for before the guest ran has found no poll word.
         if (this.#control.hasRequest) this.#request(0);
         return;
       case 'checkpoint':
+        this.#timerWaits = false;
         this.#noteCheckpoint(message.stats);
         this.emit('checkpoint', message.stats);
         return;
@@ -347,10 +355,20 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   #startCheckpointTimers(intervalMs: number): void {
     for (const timer of this.#checkpointTimers) clearInterval(timer);
-    this.#checkpointTimers = [setInterval(() => this.#request(Request.checkpoint), intervalMs)];
+    this.#checkpointTimers = [setInterval(() => this.#requestByTimer(), intervalMs)];
     if (!this.#writesAhead) return;
     const everyMs = Math.max(WRITE_AHEAD_MS_MIN, intervalMs / WRITE_AHEADS_PER_INTERVAL);
     this.#checkpointTimers.push(setInterval(() => this.#request(Request.writeAhead), everyMs));
+  }
+
+  /**
+   * One request of the timer at a time: where checkpoints take longer than the interval, a request made during one would be met as
+   * soon as the guest goes on, and the guest would hardly come to its next instruction.
+   */
+  #requestByTimer(): void {
+    if (this.#timerWaits) return;
+    this.#timerWaits = true;
+    this.#request(Request.checkpoint);
   }
 
   /** The first checkpoint and the last cost other things than those between them. */
@@ -416,6 +434,7 @@ function describe(options: MachineOptions): JobDescription {
     stdout: describeOutput(options.stdout),
     stderr: describeOutput(options.stderr),
     outputMode: options.outputMode ?? 'auto',
+    canonicalNan: options.canonicalNan ?? false,
   };
 }
 

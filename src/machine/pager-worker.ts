@@ -25,6 +25,7 @@ export class PagerWorker {
   #serving = 0;
   #servingSinceMs = 0;
   #isStopped = false;
+  #hasExited = false;
 
   constructor(raisePoll: () => void, onError: (error: Error) => void, stallMs = STALL_MS) {
     const words = pagerWords();
@@ -42,7 +43,11 @@ export class PagerWorker {
       onError(error);
       this.#giveUp();
     });
-    this.#worker.on('exit', this.#abandon);
+    this.#worker.on('exit', () => {
+      this.#giveUp();
+      this.#hasExited = true;
+      this.#closeRequests();
+    });
     this.#worker.unref();
     // When the process exits its threads are ended one by one, and this one may be the first.
     process.once('exit', this.#abandon);
@@ -58,6 +63,14 @@ export class PagerWorker {
     process.off('exit', this.#abandon);
     Atomics.store(this.#words, PagerWord.stop, 1);
     wakePager(this.#words);
+    this.#closeRequests();
+  }
+
+  /** When neither thread can use the descriptor any more: its number may soon be that of another file. */
+  #closeRequests(): void {
+    if (!this.#isStopped || !this.#hasExited) return;
+    const descriptor = Atomics.exchange(this.#words, PagerWord.requests, 0) - 1;
+    if (descriptor >= 0) closeDescriptor(descriptor);
   }
 
   #look(stallMs: number): void {

@@ -5,6 +5,7 @@ import { rewriteCached } from './rewrite-cache.ts';
 import { ExternalKind, type Module, decodeModule, functionType } from '../wasm/module.ts';
 import type { FunctionType } from '../wasm/value-type.ts';
 import { DIRECTED_FUNCTIONS, DIRECTED_MODULE } from './directed-calls.ts';
+import { THREADS_MODULE, isThreadFunction } from './thread-calls.ts';
 
 /** A program ready to be instantiated. */
 export interface Program {
@@ -71,8 +72,11 @@ export function checkImports(module: Module): void {
   let functions = 0;
   const missing = module.imports
     .filter(({ kind, module: from, name }) => {
+      // A memory for threads is the host's to make, and is made as the program says.
+      if (kind === ExternalKind.memory) return module.memory?.shared !== true;
       if (kind !== ExternalKind.function) return true;
       const type = functionType(module, functions++);
+      if (from === THREADS_MODULE) return !isThreadFunction(name, type);
       if (from === DIRECTED_MODULE) return !isDirectedFunction(name, type);
       return from !== WASI_MODULE || !WASI_FUNCTIONS.has(name);
     })

@@ -5,8 +5,8 @@ import type { ReplacementName } from '../pager/replacement.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { EncodedError } from './error-transport.ts';
-import type { TrackingChoice } from './tracking-choice.ts';
 import type { PagerLinkData } from './pager-link.ts';
+import type { TrackerChoice, TrackerName } from './tracking-choice.ts';
 
 /** Where output goes, as plain data: the function of a `sink` stays with the embedder, in the control thread. */
 export type OutputDescription = { kind: 'inherit' } | { kind: 'file'; path: string } | { kind: 'sink' };
@@ -23,6 +23,8 @@ export interface JobDescription {
   readonly stdout: OutputDescription;
   readonly stderr: OutputDescription;
   readonly outputMode: OutputMode;
+  /** Whether NaNs that the program can see have the same bits on every processor. */
+  readonly canonicalNan: boolean;
 }
 
 /** A budget of memory. */
@@ -52,16 +54,13 @@ export interface GuestThreadData {
   readonly fork: boolean;
   /** Undefined: all pages are resident. */
   readonly paging: PagingRequest | undefined;
-  /** As it was asked for. */
+  /** What was asked for. */
   readonly tracker: TrackerName;
   /** To the thread that pages the guest by the kernel; undefined: it is paged by checks in its code. */
   readonly pagerLink: PagerLinkData | undefined;
   /** File that the page references of the run are recorded in; undefined: they are not. There is no job then. */
   readonly tracePath: string | undefined;
 }
-
-/** How the guest's use of pages is to become known: by marks and checks in its code, by the kernel, or by what is better here. */
-export type TrackerName = 'auto' | 'software' | 'kernel';
 
 /** How a run ended without an error. */
 export type RunEnd =
@@ -84,6 +83,8 @@ export interface GuestFigures {
   readonly paging: PagingStats | undefined;
   /** Slots of the job's paging file at the end; undefined where there is none. */
   readonly slots: SlotCounts | undefined;
+  /** How the guest's use of its pages became known; undefined where it did not run. */
+  readonly tracker: TrackerChoice | undefined;
   /** How pages were saved; undefined without a job. */
   readonly policy: PolicyName | undefined;
   /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
@@ -91,8 +92,6 @@ export interface GuestFigures {
   readonly copyMs: number;
   /** Undefined unless the run was traced to its end. */
   readonly trace: TraceSummary | undefined;
-  /** How the guest's use of memory became known; undefined where the run was refused before that was chosen. */
-  readonly tracking: TrackingChoice | undefined;
 }
 
 export type GuestMessage =
@@ -100,8 +99,8 @@ export type GuestMessage =
       readonly kind: 'running';
       readonly memory: WebAssembly.Memory;
       readonly resumedFrom: number;
+      readonly tracker: TrackerChoice;
       readonly description: JobDescription;
-      readonly tracking: TrackingChoice;
       /** Of all runs of the job before this one: time the guest ran, and how many of them were lost. */
       readonly guestMs: number;
       readonly failures: number;

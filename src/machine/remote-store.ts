@@ -3,10 +3,11 @@ import type { CheckpointStore } from '../checkpoint/checkpoint-store.ts';
 import { assert } from '../error/errors.ts';
 import type { JobIdentity } from '../format/job-format.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
+import { BIAS_WASM_PAGES, WASM_PAGE_BYTES } from '../memory/layout.ts';
 import type { Pager } from '../pager/pager.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
-import { guestBytesMax } from '../rewrite/module-encoder.ts';
-import type { Module } from '../wasm/module.ts';
+import { memoryLimits } from '../rewrite/module-encoder.ts';
+import type { GuestInstance } from './guest-instance.ts';
 import { type AttachOrder, type PagerFigures, PagerLink } from './pager-link.ts';
 import type { GuestThreadData } from './protocol.ts';
 
@@ -58,6 +59,12 @@ export class RemoteStore implements RunStore, RunPager {
       this.#failure = error instanceof Error ? error : new Error(String(error));
     }
     return this.#failure;
+  }
+
+  /** What a guest made of pages that could not be brought is nothing: it must not leave, nor go on. */
+  refuseMissingPages(): void {
+    const { failure } = this;
+    if (failure !== undefined) throw failure;
   }
 
   loadPages(): void {
@@ -124,16 +131,16 @@ export class RemoteStore implements RunStore, RunPager {
 /** Opens the job of a directory, or a paging file that no restart needs, in the thread that pages, and gives it the guest's memory. */
 export function openRemoteStore(
   { pagerLink, paging }: Pick<GuestThreadData, 'pagerLink' | 'paging'>,
-  module: Module,
-  memory: GuestMemory,
+  { rewritten, guestMemory }: GuestInstance,
   source: string | { readonly identity: JobIdentity; readonly program: Uint8Array },
   latest: Checkpoint | undefined,
 ): RemoteStore {
   assert(pagerLink !== undefined && paging !== undefined, 'no thread pages the guest');
+  const guestBytesMax = (memoryLimits(rewritten.module).maximum - BIAS_WASM_PAGES) * WASM_PAGE_BYTES;
   const order = {
     ...paging,
-    guestBytesMax: guestBytesMax(module),
+    guestBytesMax,
     source: typeof source === 'string' ? { jobDirectory: source } : source,
   };
-  return new RemoteStore(new PagerLink(pagerLink), memory, order, latest);
+  return new RemoteStore(new PagerLink(pagerLink), guestMemory, order, latest);
 }

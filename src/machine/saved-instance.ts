@@ -87,7 +87,7 @@ export function decodeSavedInstance(programDigest: Uint8Array, bytes: Uint8Array
     if (Buffer.compare(take(reader, DIGEST_BYTES), programDigest) !== 0) {
       throw new UsageError(
         'job-foreign',
-        'the saved instance belongs to another module: restore it with the bytes that it was made from',
+        'the saved instance belongs to another module: restore it with the bytes, and the choice of canonicalNan, that it was made with',
       );
     }
     const wasmPageCount = reader.u32();

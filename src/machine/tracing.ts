@@ -1,10 +1,9 @@
 import { basename, dirname } from 'node:path';
 import type { Device, DeviceFile } from '../device/device.ts';
 import { FileDevice } from '../device/file-device.ts';
-import type { JobIdentity, JsonValue } from '../format/job-format.ts';
+import type { JsonValue } from '../format/job-format.ts';
 import type { TraceTrigger } from '../format/trace-format.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import type { GuestInstance } from './guest-instance.ts';
 import { TraceRecorder, type TraceSummary } from '../simulate/trace-recorder.ts';
 
 /** A run being traced: its recorder, and the file, which takes its name when the trace is whole. */
@@ -17,7 +16,7 @@ export class Tracing {
   #checkpoints = 0;
   #isOpen = true;
 
-  private constructor(path: string, memory: GuestMemory, description: JsonValue) {
+  constructor(path: string, memory: GuestMemory, description: JsonValue) {
     this.#name = basename(path);
     this.#unfinished = `${this.#name}.${process.pid}.new`;
     this.#device = new FileDevice(dirname(path));
@@ -25,17 +24,6 @@ export class Tracing {
     this.recorder = new TraceRecorder(memory, this.#file, description);
     // Transfers of host functions are not cut into parts: whoever replays them does it, by the frames there are.
     memory.attachPager(this.recorder, Infinity);
-  }
-
-  /** From here on the guest's references are recorded; all its pages are there. */
-  static attach(path: string, instance: GuestInstance, identity: JobIdentity, everySafepoints?: number): Tracing {
-    const tracing = new Tracing(path, instance.guestMemory, {
-      ...identity,
-      ...(everySafepoints === undefined ? {} : { everySafepoints }),
-    });
-    const { recorder } = tracing;
-    instance.attachFault((address, lengthBytes, write) => recorder.fault(address, lengthBytes, write));
-    return tracing;
   }
 
   /** Returns the number of the checkpoint. */

@@ -8,10 +8,6 @@ export class BounceBuffers {
   readonly #addresses: number[] = [];
   readonly #copies: Uint8Array[] = [];
 
-  get isEmpty(): boolean {
-    return this.#copies.length === 0;
-  }
-
   /** A copy of the bytes from `at` on. */
   forReading(bytes: Uint8Array, at: number, lengthBytes: number): Uint8Array {
     return new Uint8Array(bytes.subarray(at, at + lengthBytes));

@@ -1,5 +1,5 @@
 import { BounceBuffers } from './bounce-buffers.ts';
-import { BIAS_BYTES, PAGE_BYTES, PAGE_SHIFT, PageState, controlRegion } from './layout.ts';
+import { BIAS_BYTES, BIAS_WASM_PAGES, PAGE_BYTES, PAGE_SHIFT, PageState, controlRegion } from './layout.ts';
 
 /** A guest named memory that it does not have. Host functions turn it into their own error (WASI: EFAULT). */
 export class GuestAddressError extends Error {
@@ -43,6 +43,12 @@ export class GuestMemory {
     this.memory = memory;
     this.#bytes = new Uint8Array(memory.buffer);
     this.#view = new DataView(memory.buffer);
+  }
+
+  /** Memory of a machine whose guest does not run. */
+  static withoutGuest(): GuestMemory {
+    const limits = { initial: BIAS_WASM_PAGES, maximum: BIAS_WASM_PAGES, shared: true };
+    return new GuestMemory(new WebAssembly.Memory(limits));
   }
 
   /**

@@ -13,6 +13,8 @@ export interface DirtyTracker {
    * guest is stopped, with what `collect` found.
    */
   rearm(pageCount: number, collected: Uint32Array, count: number, keptEnd?: number): void;
+  /** Gives back what it has of the system, where that is anything. */
+  close?(): void;
 }
 
 /** Knows nothing: every page counts as written, at each checkpoint. */
@@ -135,10 +137,4 @@ export class SoftwareTracker implements DirtyTracker {
     heads.set(this.#heads);
     this.#heads = heads;
   }
-}
-
-/** Of pages that the guest marks, or of all that nobody knows; a tracker is itself. */
-export function trackerOf(tracked: boolean | DirtyTracker, memory: GuestMemory, kernels: PageKernels): DirtyTracker {
-  if (typeof tracked === 'object') return tracked;
-  return tracked ? new SoftwareTracker(memory, kernels) : new WholeImage();
 }

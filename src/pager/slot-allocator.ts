@@ -32,6 +32,13 @@ export class SlotAllocator {
     this.usedCount = firstSlot;
   }
 
+  /** The first slot behind all that are in use. */
+  get usedEnd(): number {
+    let end = this.slotCount;
+    while (end > this.#firstSlot && !this.isUsed(end - 1)) end -= 1;
+    return end;
+  }
+
   isUsed(slot: number): boolean {
     return (this.#bits[slot >>> 5] & (1 << (slot & 31))) !== 0;
   }

@@ -1,7 +1,7 @@
 import type { ByteWriter } from '../wasm/byte-writer.ts';
 import type { BodyDecoder } from '../wasm/function-body.ts';
 import { Op, accessBytesOf, isStore, popsOf } from '../wasm/opcode.ts';
-import { emitBiasedAccess, emitMark } from './access-code.ts';
+import { emitBiasedAccess, emitEndlessWait, emitMark, isWait } from './access-code.ts';
 import type { CountedLoop } from './counted-loop.ts';
 import { type LocalPool, Scratch } from './local-pool.ts';
 import { emitPageCheck, emitRaise } from './page-check.ts';
@@ -70,9 +70,10 @@ export class AccessEmitter {
     }
   }
 
-  /** Whether row `i` is a store that needs something before it. */
+  /** Whether row `i` is a store of one value that needs something before it. */
   isTrackedStore(i: number): boolean {
-    return isStore[this.#body.op[i]] === 1 && this.#isTracked(i);
+    const op = this.#body.op[i];
+    return isStore[op] === 1 && popsOf[op] === 2 && this.#isTracked(i);
   }
 
   #isMarked(i: number): boolean {
@@ -106,18 +107,36 @@ export class AccessEmitter {
   }
 
   emit(i: number): void {
+    const body = this.#body;
+    const code = this.#code;
+    const op = body.op[i];
+    if (popsOf[op] === 3) return this.#emitWithTwoValues(i);
     if (this.#isTracked(i)) {
-      const code = this.#code;
-      const body = this.#body;
       // A store, or a load into a lane, has a value above its address.
-      const hasValue = popsOf[body.op[i]] === 2;
+      const hasValue = popsOf[op] === 2;
       const value = hasValue ? this.#locals.local(Scratch.value, body.nodeType[body.stack[i]]) : 0;
       if (hasValue) code.u8(Op.localSet).u32(value);
       const address = this.#emitTracking(i);
       code.u8(Op.localGet).u32(address);
       if (hasValue) code.u8(Op.localGet).u32(value);
     }
-    emitBiasedAccess(this.#code, this.#body, i);
+    emitBiasedAccess(code, body, i);
+  }
+
+  /** A compare-and-exchange or a wait: two values lie above the address. */
+  #emitWithTwoValues(i: number): void {
+    const body = this.#body;
+    const code = this.#code;
+    const top = body.stack[i];
+    const second = this.#locals.local(Scratch.second, body.nodeType[top]);
+    const value = this.#locals.local(Scratch.value, body.nodeType[body.nodeBelow[top]]);
+    code.u8(Op.localSet).u32(second).u8(Op.localSet).u32(value);
+    let address: number;
+    if (this.#isTracked(i)) address = this.#emitTracking(i);
+    else code.u8(Op.localSet).u32((address = this.#locals.local(Scratch.address)));
+    if (isWait(body.op[i])) emitEndlessWait(code, body, i, { address, expected: value, timeout: second });
+    for (const local of [address, value, second]) code.u8(Op.localGet).u32(local);
+    emitBiasedAccess(code, body, i);
   }
 
   /** Rows `i` (a local or constant) and `i + 1` (the store of it): the tracking goes before the value. */

@@ -1,5 +1,5 @@
 import type { BodyDecoder } from '../wasm/function-body.ts';
-import { Op, accessBytesOf, isStore, popsOf } from '../wasm/opcode.ts';
+import { Op, PREFIX_ATOMIC, accessBytesOf, isStore, popsOf } from '../wasm/opcode.ts';
 import { type LoopAccess, type LoopStreams, type Term, accessStreams, storeStreams } from './loop-streams.ts';
 
 /**
@@ -272,7 +272,8 @@ export class LoopAnalysis {
     const accesses: LoopAccess[] = [];
     for (let row = this.#loop + 1; row < this.#end; row++) {
       const bytes = accessBytesOf[op[row]];
-      if (bytes === 0) continue;
+      // An atomic access traps where it is not aligned: it looks after itself.
+      if (bytes === 0 || op[row] >= PREFIX_ATOMIC) continue;
       const form = this.#linear(popsOf[op[row]] === 1 ? stack[row] : nodeBelow[stack[row]], 0);
       const step = this.#streamStep(form);
       if (form === undefined || step === undefined) continue;

@@ -9,13 +9,18 @@ import { ENTRY_SITE, type FunctionPlan } from './function-plan.ts';
 import type { ExceptionNote } from './exception-notes.ts';
 import { AccessEmitter, type AccessTarget, checksAccesses } from './access-emitter.ts';
 import { LocalPool, Scratch, writeLocals } from './local-pool.ts';
+import { NanAnalysis } from './nan-analysis.ts';
+import { emitCanonical } from './nan-code.ts';
 import { SaveEmitter } from './save-emitter.ts';
+import { Lanes } from './float-behaviour.ts';
 import { emitStripHead } from './strip-code.ts';
 
 /** Where an emitter's code stands: what the numbers of functions are there. */
 export interface CodeTarget extends ReferenceStore, AccessTarget {
   /** Polls count safepoints down besides looking at the poll word. */
   readonly counting: boolean;
+  /** NaNs that the program can see have the same bits on every processor; see `nan-analysis.ts`. */
+  readonly canonicalNan?: boolean;
   /** The function to call for a function of the original program. */
   functionIndex(original: number): number;
   /** The function that a reference to a function of the original program names. */
@@ -81,6 +86,7 @@ export class FunctionEmitter {
   #rawEnd = 0;
   readonly #accesses: AccessEmitter;
   readonly #saving: SaveEmitter;
+  readonly #nans: NanAnalysis | undefined;
 
   constructor(plan: FunctionPlan, target: CodeTarget) {
     this.plan = plan;
@@ -88,6 +94,7 @@ export class FunctionEmitter {
     this.target = target;
     this.#accesses = new AccessEmitter(this.code, plan.body, target, this.#locals, this.unlikelyBranches);
     this.#saving = new SaveEmitter(this.code, this.#locals);
+    this.#nans = target.canonicalNan === true ? new NanAnalysis() : undefined;
   }
 
   /** The whole body of the planned function: local declarations and code. */
@@ -101,6 +108,7 @@ export class FunctionEmitter {
   }
 
   protected begin(): void {
+    this.#nans?.analyse(this.body);
     this.code.clear();
     this.unlikelyBranches.length = 0;
     this.#locals.reset(this.body.localCount + this.plan.exceptions.localTypes.length);
@@ -124,9 +132,11 @@ export class FunctionEmitter {
     const { code, plan, target } = this;
     if (this.#saving.isUsed) {
       code.u8(Op.return);
-      this.depth = this.#saving.close(this.depth, target, ({ local, height, type }) =>
-        local >= 0 ? local : this.stackLocal(height, type),
-      );
+      this.depth = this.#saving.close(this.depth, target, ({ local, height, type }) => {
+        if (local < 0) return this.stackLocal(height, type);
+        this.#emitSavedCanonical(local, type);
+        return local;
+      });
       const site = plan.siteCount > 1 ? { local: this.#siteLocal() } : this.#onlySiteCode();
       emitEndFrame(code, plan.saveTree.frameBytes, site, this.body.functionIndex, target);
       emitZeros(code, this.body.type.results);
@@ -182,7 +192,8 @@ export class FunctionEmitter {
         continue;
       }
       if (plain[op] === 1) {
-        if (isSimpleValue[op] === 1 && i + 1 < to && this.#accesses.isTrackedStore(i + 1)) {
+        const simple = isSimpleValue[op] === 1 && !this.#isMadeCanonical(i);
+        if (simple && i + 1 < to && this.#accesses.isTrackedStore(i + 1)) {
           this.#flushRaw();
           this.#accesses.emitStoreOfSimpleValue(i);
           i++;
@@ -193,10 +204,31 @@ export class FunctionEmitter {
         this.#flushRaw();
         this.#emitSpecial(i, op);
       }
+      if (this.#isMadeCanonical(i)) this.#emitCanonical(i);
       if (kept[body.firstNode[i]] === 1 && op !== Op.call && op !== Op.callIndirect) this.keepResults(i);
       if (op === Op.loop) this.#pollLoop(i);
     }
     this.#flushRaw();
+  }
+
+  #isMadeCanonical(i: number): boolean {
+    return this.#nans !== undefined && this.#nans.canonicalLanes[i] !== 0;
+  }
+
+  #emitCanonical(i: number): void {
+    const { code, body } = this;
+    const type = body.nodeType[body.firstNode[i]];
+    this.#flushRaw();
+    emitCanonical(code, type, this.#nans!.canonicalLanes[i], this.#locals.local(Scratch.nan, type));
+  }
+
+  /** Frames hold what the program would read: which locals are lazy is nothing that a checkpoint depends on. */
+  #emitSavedCanonical(local: number, type: number): void {
+    const lanes = local < this.body.localCount ? this.#nans?.lazyLanes[local] : undefined;
+    if (lanes === undefined || lanes === Lanes.none) return;
+    this.code.u8(Op.localGet).u32(local);
+    emitCanonical(this.code, type, lanes, this.#locals.local(Scratch.nan, type));
+    this.code.u8(Op.localSet).u32(local);
   }
 
   /** Copies bytes of the original, joined with those before when they are neighbours. */

@@ -2,7 +2,9 @@ import type { ByteWriter } from '../wasm/byte-writer.ts';
 import { ValueType } from '../wasm/value-type.ts';
 
 /** Scratch locals, by the key that keeps them apart from those of the operand stack, whose heights are positive. */
-export const Scratch = { pointer: -1, site: -2, address: -3, value: -4, limit: -5, iterations: -6, left: -7 } as const;
+export const Scratch = {
+  pointer: -1, site: -2, address: -3, value: -4, limit: -5, iterations: -6, left: -7, nan: -8, second: -9,
+} as const; // prettier-ignore
 
 /** The locals that an emitter adds to a function's own: one per key and type, given out when first asked for. */
 export class LocalPool {

@@ -1,4 +1,4 @@
-import { BIAS_WASM_PAGES, MAX_GUEST_WASM_PAGES, WASM_PAGE_BYTES } from '../memory/layout.ts';
+import { BIAS_WASM_PAGES, MAX_GUEST_WASM_PAGES } from '../memory/layout.ts';
 import { ByteReader } from '../wasm/byte-reader.ts';
 import { ByteWriter } from '../wasm/byte-writer.ts';
 import { ExternalKind, type Module, type Section, SectionId } from '../wasm/module.ts';
@@ -79,11 +79,6 @@ export function memoryLimits(module: Module): { initial: number; maximum: number
     initial: guest.initial + BIAS_WASM_PAGES,
     maximum: Math.min(guest.maximum ?? 65536, MAX_GUEST_WASM_PAGES) + BIAS_WASM_PAGES,
   };
-}
-
-/** What the guest's memory may grow to. */
-export function guestBytesMax(module: Module): number {
-  return (memoryLimits(module).maximum - BIAS_WASM_PAGES) * WASM_PAGE_BYTES;
 }
 
 export function writeMemoryImport(out: ByteWriter, module: Module): void {

@@ -32,7 +32,7 @@ import {
 } from './runtime-functions.ts';
 
 /** Changes whenever the same input gives other bytes: rewritten modules are kept under it. */
-export const REWRITER_VERSION = 8;
+export const REWRITER_VERSION = 9;
 
 /** V8 takes no larger function. */
 const FUNCTION_BYTES_MAX = 7_654_321;
@@ -43,6 +43,8 @@ export interface RewriteOptions {
   readonly counting: boolean;
   /** The instance is called by code that knows nothing of captures: see `door-code.ts`. */
   readonly doors?: boolean;
+  /** NaNs that the program can see have the same bits on every processor; see `nan-analysis.ts`. */
+  readonly canonicalNan?: boolean;
 }
 
 /** A rewritten program and what the machine must know of it. */
@@ -112,6 +114,7 @@ export function rewriteModule(module: Module, options: RewriteOptions, kept?: Ke
   const target: CodeTarget = {
     tracking: options.tracking,
     counting: options.counting,
+    canonicalNan: options.canonicalNan === true,
     functionIndex,
     referenceIndex,
     runtimeFunction: (op, a, b) => runtimeFunctions.get(runtimeKey(op, a, b))!,

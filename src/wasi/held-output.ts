@@ -51,7 +51,7 @@ export class HeldOutput {
         this.#parts.every((part) => this.#generation - part.generation < FILE_COUNT),
         'output is held for too many generations',
       );
-      const name = fileName(this.#generation);
+      const name = heldFileName(this.#generation);
       // Few names are used again and again, so that making them durable is rare.
       if (!this.#device.list().includes(name)) this.#namesUnsynced = true;
       this.#file = this.#device.openFile(name, 'create');
@@ -107,16 +107,9 @@ export class HeldOutput {
   }
 
   #releasePart(part: HeldPart, release: (stream: number, bytes: Uint8Array) => boolean): boolean {
-    const file = this.#device.openFile(fileName(part.generation), 'read');
+    const file = this.#device.openFile(heldFileName(part.generation), 'read');
     try {
-      const found = checksumOf(file, part.lengthBytes, this.#buffer);
-      if (found !== part.checksum) {
-        throw new CorruptionError(
-          `${file.path} does not hold the output that the checkpoint left to be shown; ` +
-            'that output is lost: run the job again with --fresh to have it from the beginning',
-          { path: file.path, byteOffset: 0, expected: part.checksum, found },
-        );
-      }
+      refuseDamaged(file, part, this.#buffer);
       let at = 0;
       while (at < part.lengthBytes) {
         file.readInto(this.#buffer.subarray(0, HEAD_BYTES), at);
@@ -141,7 +134,27 @@ export class HeldOutput {
   }
 }
 
-function fileName(generation: number): string {
+function refuseDamaged(file: DeviceFile, part: HeldPart, buffer: Uint8Array): void {
+  const found = checksumOf(file, part.lengthBytes, buffer);
+  if (found === part.checksum) return;
+  throw new CorruptionError(
+    `${file.path} does not hold the output that the checkpoint left to be shown; ` +
+      'that output is lost: run the job again with --fresh to have it from the beginning',
+    { path: file.path, byteOffset: 0, field: 'checksum', expected: part.checksum, found },
+  );
+}
+
+/** Holds the output that a checkpoint left to be shown against its checksum. @throws CorruptionError; StorageError. */
+export function checkHeldPart(device: Device, part: HeldPart): void {
+  const file = device.openFile(heldFileName(part.generation), 'read');
+  try {
+    refuseDamaged(file, part, new Uint8Array(BUFFER_BYTES));
+  } finally {
+    file.close();
+  }
+}
+
+export function heldFileName(generation: number): string {
   return `output-held-${generation % FILE_COUNT}`;
 }
 

@@ -3,8 +3,12 @@
  *
  * A restart must neither lose nor repeat output. Of an inherited regular file the checkpoint knows the size, and the
  * restart cuts it. A terminal or pipe takes nothing back: a small file in the job directory counts what has gone into
- * it (*released* bytes), so that a restart can say what it shows again, or, in commit mode, release only the rest. The
- * count is written after the bytes, so that a kill between the two shows them twice rather than never.
+ * it (*released* bytes), so that a restart can say what it shows again, or, in commit mode, release only the rest.
+ *
+ * The count and the bytes go to the system by two calls, and a process can be killed between them: no order of the two, and no
+ * third call, makes one of both. So the file says first how many bytes are about to leave (*leaving*), and then that they
+ * have. A restart that finds bytes leaving cannot know whether they did: it lets them out, so that nothing is lost, and says
+ * that they may be there twice. In every other case each byte of held output leaves once.
  *
  * Each stream is held or not, by the mode and by what it is; a restart may hold what the run before let out at once, and
  * the other way round: what a checkpoint says was held leaves in either case.
@@ -25,8 +29,9 @@ import type { StandardStream } from './standard-stream.ts';
 const RETRY_MS_MIN = 0.05;
 const RETRY_MS_MAX = 2;
 const STREAM_NAMES = ['standard output', 'standard error'] as const;
-const COUNT_FILE = 'output-released';
-const COUNT_BYTES = 20;
+export const COUNT_FILE = 'output-released';
+/** Released bytes u64 of both streams, leaving bytes u32 of both, CRC-32 of these: little-endian. */
+const COUNT_BYTES = 28;
 
 export interface OutputStreamState {
   producedBytes: number;
@@ -45,6 +50,8 @@ export class OutputStream implements StandardStream {
   readonly port: OutputPort;
   producedBytes = 0;
   releasedBytes = 0;
+  /** Given to the system just now, which may have taken them or not. */
+  leavingBytes = 0;
   /** Nobody reads any more: what is still held for it is dropped. */
   broken = false;
   /** Its bytes wait for a commit. */
@@ -148,7 +155,7 @@ export class StandardOutput {
     stream: OutputStream,
     index: number,
     state: OutputStreamState,
-    shownBytes: number | undefined,
+    counts: OutputCounts | undefined,
     heldBytes: number,
     notice: (text: string) => void,
   ): void {
@@ -174,11 +181,19 @@ export class StandardOutput {
       }
       return;
     }
-    if (shownBytes === undefined || shownBytes <= state.releasedBytes) return;
-    stream.releasedBytes = Math.min(shownBytes, state.producedBytes);
-    if (shownBytes > state.producedBytes) {
+    if (counts === undefined) return;
+    const { releasedBytes, leavingBytes } = counts;
+    if (leavingBytes > 0 && releasedBytes + leavingBytes > state.releasedBytes) {
       notice(
-        `${shownBytes - state.producedBytes} bytes of ${name} that were written after the checkpoint are shown again`,
+        `${leavingBytes} bytes of ${name} may be shown twice: the process was killed while they left, ` +
+          'and nothing tells whether they did',
+      );
+    }
+    if (releasedBytes <= state.releasedBytes) return;
+    stream.releasedBytes = Math.min(releasedBytes, state.producedBytes);
+    if (releasedBytes > state.producedBytes) {
+      notice(
+        `${releasedBytes - state.producedBytes} bytes of ${name} that were written after the checkpoint are shown again`,
       );
     }
   }
@@ -196,12 +211,8 @@ export class StandardOutput {
       return bytes.length;
     }
     for (let retryMs = RETRY_MS_MIN; ; retryMs = Math.min(2 * retryMs, RETRY_MS_MAX)) {
-      const count = stream.port.tryWrite(bytes);
-      if (count > 0) {
-        stream.releasedBytes += count;
-        if (this.#countFile !== undefined && countsFor(stream.port)) this.#storeCounts();
-        return count;
-      }
+      const count = this.#giveOut(stream, bytes);
+      if (count > 0) return count;
       if (this.#blocking.waitUntil(performance.now() + retryMs) === 'interrupted') return 'interrupted';
     }
   }
@@ -253,15 +264,13 @@ export class StandardOutput {
     let retryMs = RETRY_MS_MIN;
     while (rest.length > 0 && !stream.broken) {
       try {
-        const count = stream.port.tryWrite(rest);
+        const count = this.#giveOut(stream, rest);
         if (count === 0) {
           if (this.#blocking.stopRequested()) return false;
           pause(retryMs);
         }
         retryMs = count === 0 ? Math.min(2 * retryMs, RETRY_MS_MAX) : RETRY_MS_MIN;
         rest = rest.subarray(count);
-        stream.releasedBytes += count;
-        if (this.#countFile !== undefined && countsFor(stream.port)) this.#storeCounts();
       } catch (error) {
         if (systemCode(error) !== 'EPIPE') throw error;
         stream.broken = true;
@@ -270,14 +279,34 @@ export class StandardOutput {
     return true;
   }
 
+  /** Gives bytes to a port, as many as it takes now; the count file knows before that they leave, and after that they have. */
+  #giveOut(stream: OutputStream, bytes: Uint8Array): number {
+    if (this.#countFile === undefined || !countsFor(stream.port)) {
+      const count = stream.port.tryWrite(bytes);
+      stream.releasedBytes += count;
+      return count;
+    }
+    stream.leavingBytes = bytes.length;
+    this.#storeCounts();
+    try {
+      const count = stream.port.tryWrite(bytes);
+      stream.releasedBytes += count;
+      return count;
+    } finally {
+      stream.leavingBytes = 0;
+      this.#storeCounts();
+    }
+  }
+
   #storeCounts(): void {
     if (this.#countFile === undefined) return;
     for (const [index, stream] of this.streams.entries()) {
       const released = stream?.releasedBytes ?? 0;
       this.#countRecord.writeUInt32LE(released % 2 ** 32, 8 * index);
       this.#countRecord.writeUInt32LE(Math.floor(released / 2 ** 32), 8 * index + 4);
+      this.#countRecord.writeUInt32LE(stream?.leavingBytes ?? 0, 16 + 4 * index);
     }
-    this.#countRecord.writeUInt32LE(crc32(this.#countRecord.subarray(0, 16)), 16);
+    this.#countRecord.writeUInt32LE(crc32(this.#countRecord.subarray(0, COUNT_BYTES - 4)), COUNT_BYTES - 4);
     this.#countFile.write(this.#countRecord, 0);
   }
 
@@ -303,15 +332,32 @@ function countsFor(port: OutputPort): boolean {
   return port instanceof InheritedPort && !port.isRegularFile;
 }
 
+interface OutputCounts {
+  readonly releasedBytes: number;
+  readonly leavingBytes: number;
+}
+
 /** The counts of an earlier run; undefined where there are none that hold together. */
-function readCounts(device: Device): number[] | undefined {
-  if (!device.list().includes(COUNT_FILE)) return undefined;
+function readCounts(device: Device): OutputCounts[] | undefined {
+  const counts = surveyCounts(device);
+  return typeof counts === 'string' ? undefined : counts;
+}
+
+/** The counts in the job directory: `absent` where none were written, `damaged` where they do not hold together. */
+export function surveyCounts(device: Device): OutputCounts[] | 'absent' | 'damaged' {
+  if (!device.list().includes(COUNT_FILE)) return 'absent';
   const file = device.openFile(COUNT_FILE, 'read');
   try {
     const bytes = Buffer.alloc(COUNT_BYTES);
-    if (file.readInto(bytes, 0) < COUNT_BYTES) return undefined;
-    if (bytes.readUInt32LE(16) !== crc32(bytes.subarray(0, 16))) return undefined;
-    return [0, 8].map((at) => bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * 2 ** 32);
+    const readBytes = file.readInto(bytes, 0);
+    if (readBytes === 0) return 'absent';
+    if (readBytes < COUNT_BYTES || bytes.readUInt32LE(COUNT_BYTES - 4) !== crc32(bytes.subarray(0, COUNT_BYTES - 4))) {
+      return 'damaged';
+    }
+    return [0, 1].map((index) => ({
+      releasedBytes: bytes.readUInt32LE(8 * index) + bytes.readUInt32LE(8 * index + 4) * 2 ** 32,
+      leavingBytes: bytes.readUInt32LE(16 + 4 * index),
+    }));
   } finally {
     file.close();
   }

@@ -145,6 +145,43 @@ export interface FoundRecord {
   readonly dataBytes: number;
 }
 
+/** What a journal's file holds. */
+export interface JournalSurvey {
+  readonly generation: number;
+  readonly seed: number;
+  /** Records still to be undone, oldest first. */
+  readonly records: readonly FoundRecord[];
+  /** Behind the last whole record; what follows counts for nothing. */
+  readonly endBytes: number;
+}
+
+/**
+ * Reads a journal's file, and changes nothing; undefined where its header does not hold together, so that no effect followed.
+ * @throws CorruptionError for a whole record that cannot be read.
+ */
+export function surveyJournal(file: DeviceFile): JournalSurvey | undefined {
+  const header = Buffer.alloc(HEADER_BYTES);
+  const isWhole = file.readInto(header, 0) === HEADER_BYTES && header.subarray(0, 8).equals(MAGIC);
+  if (!isWhole || header.readUInt32LE(20) !== crc32(header.subarray(0, 20))) return undefined;
+  const generation = Number(header.readBigUInt64LE(8));
+  const seed = header.readUInt32LE(16);
+  const records: FoundRecord[] = [];
+  let undoneFrom = Infinity;
+  let at = HEADER_BYTES;
+  for (;;) {
+    const bytes = readWholeRecord(file, at, seed);
+    if (bytes === undefined) break;
+    const textBytes = bytes.readUInt32LE(0);
+    const dataStartBytes = at + HEAD_BYTES + textBytes;
+    const undoRecord = parseRecord(bytes.toString('utf8', HEAD_BYTES, HEAD_BYTES + textBytes), file.path, at);
+    if (undoRecord.kind === 'undone') undoneFrom = Math.min(undoneFrom, undoRecord.recordCount);
+    else if (undoRecord.kind === 'cancelled') records.splice(-undoRecord.recordCount);
+    else records.push({ record: undoRecord, dataStartBytes, dataBytes: bytes.length - HEAD_BYTES - textBytes });
+    at += bytes.length;
+  }
+  return { generation, seed, records: records.slice(0, undoneFrom), endBytes: at };
+}
+
 /** A journal of an earlier run, being undone. */
 export class FoundJournal {
   readonly generation: number;
@@ -154,7 +191,13 @@ export class FoundJournal {
   readonly #seed: number;
   #endBytes: number;
 
-  private constructor(generation: number, seed: number, file: DeviceFile, records: FoundRecord[], endBytes: number) {
+  private constructor(
+    generation: number,
+    seed: number,
+    file: DeviceFile,
+    records: readonly FoundRecord[],
+    endBytes: number,
+  ) {
     this.generation = generation;
     this.records = records;
     this.#seed = seed;
@@ -178,29 +221,13 @@ export class FoundJournal {
   }
 
   static #read(file: DeviceFile, fromGeneration: number): FoundJournal | undefined {
-    const header = Buffer.alloc(HEADER_BYTES);
-    const whole = file.readInto(header, 0) === HEADER_BYTES && header.subarray(0, 8).equals(MAGIC);
-    const generation = Number(header.readBigUInt64LE(8));
-    if (!whole || header.readUInt32LE(20) !== crc32(header.subarray(0, 20)) || generation < fromGeneration) {
+    const survey = surveyJournal(file);
+    if (survey === undefined || survey.generation < fromGeneration) {
       file.close();
       return undefined;
     }
-    const seed = header.readUInt32LE(16);
-    const records: FoundRecord[] = [];
-    let undoneFrom = Infinity;
-    let at = HEADER_BYTES;
-    for (;;) {
-      const bytes = readWholeRecord(file, at, seed);
-      if (bytes === undefined) break;
-      const textBytes = bytes.readUInt32LE(0);
-      const dataStartBytes = at + HEAD_BYTES + textBytes;
-      const undoRecord = parseRecord(bytes.toString('utf8', HEAD_BYTES, HEAD_BYTES + textBytes), file.path, at);
-      if (undoRecord.kind === 'undone') undoneFrom = Math.min(undoneFrom, undoRecord.recordCount);
-      else if (undoRecord.kind === 'cancelled') records.splice(-undoRecord.recordCount);
-      else records.push({ record: undoRecord, dataStartBytes, dataBytes: bytes.length - HEAD_BYTES - textBytes });
-      at += bytes.length;
-    }
-    return new FoundJournal(generation, seed, file, records.slice(0, undoneFrom), at);
+    const { generation, seed, records, endBytes } = survey;
+    return new FoundJournal(generation, seed, file, records, endBytes);
   }
 
   readData(found: FoundRecord): Uint8Array {

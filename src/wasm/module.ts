@@ -49,6 +49,8 @@ export interface Limits {
   readonly initial: number;
   /** Undefined when the module names none. */
   readonly maximum: number | undefined;
+  /** A memory that threads could share. */
+  readonly shared: boolean;
 }
 
 export interface Import {
@@ -314,11 +316,12 @@ class ModuleDecoder {
     const at = this.#reader.position;
     const flags = this.#reader.u8();
     if (flags & 0x04) this.#unsupported(`a 64-bit ${what} (memory64)`, at);
-    if (flags & 0x02) this.#unsupported(`a shared ${what} (threads)`, at);
     if (flags & 0x08) this.#unsupported(`a ${what} with pages of its own size`, at);
-    if (flags > 1) this.#invalid(`limits of unknown kind ${flags}`, at);
+    const shared = (flags & 0x02) !== 0;
+    if (shared && what !== 'memory') this.#unsupported(`a shared ${what} (threads)`, at);
+    if (flags > 3) this.#invalid(`limits of unknown kind ${flags}`, at);
     const initial = this.#reader.u32();
-    return { initial, maximum: flags & 1 ? this.#reader.u32() : undefined };
+    return { initial, maximum: flags & 1 ? this.#reader.u32() : undefined, shared };
   }
 
   #table(imported: boolean): Table {

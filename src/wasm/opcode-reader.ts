@@ -14,11 +14,18 @@ export function readOpcode(reader: ByteReader): number {
     return byte;
   }
   const sub = reader.atEnd ? 0 : reader.u32();
-  const limit = byte === 0xfc ? PREFIX_SIMD - PREFIX_MISC : byte === 0xfd ? PREFIX_ATOMIC - PREFIX_SIMD : 0;
-  const op = (byte === 0xfc ? PREFIX_MISC : PREFIX_SIMD) + sub;
-  if (sub >= limit || immediateOf[op] === Immediate.unknown) refuse(byte, sub, at);
+  const [first, end] = prefixes[byte - 0xfc] ?? [0, 0];
+  const op = first + sub;
+  if (op >= end || immediateOf[op] === Immediate.unknown) refuse(byte, sub, at);
   return op;
 }
+
+/** Where the opcodes of the prefixes 0xfc, 0xfd and 0xfe begin and end. */
+const prefixes = [
+  [PREFIX_MISC, PREFIX_SIMD],
+  [PREFIX_SIMD, PREFIX_ATOMIC],
+  [PREFIX_ATOMIC, immediateOf.length],
+] as const;
 
 const garbageCollectionOpcodes = [0x14, 0x15, 0xd3, 0xd5, 0xd6, 0xfb];
 
@@ -27,7 +34,6 @@ function refuse(byte: number, sub: number | undefined, at: number): never {
 }
 
 function featureOf(byte: number, sub: number | undefined): string {
-  if (byte === 0xfe) return 'atomic instructions (threads)';
   if (garbageCollectionOpcodes.includes(byte))
     return 'instructions of the garbage-collection or typed function reference proposal';
   const suffix = sub === undefined || byte === 0xff ? '' : ` 0x${sub.toString(16)}`;

@@ -10,6 +10,8 @@ export const PREFIX_MISC = 0x100; // 0xfc
 export const PREFIX_SIMD = 0x200; // 0xfd
 export const PREFIX_ATOMIC = 0x400; // 0xfe
 const TABLE_SIZE = 0x500;
+/** Read-modify-write instructions; stores and loads lie before them. */
+const ATOMIC_RMW = 0x1e;
 
 export const Op = {
   unreachable: 0x00,
@@ -71,6 +73,8 @@ export const Op = {
   i32LeS: 0x4c,
   i32LeU: 0x4d,
   i32GeU: 0x4f,
+  i64Eq: 0x51,
+  i64LtS: 0x53,
   i64GtU: 0x56,
   i32Add: 0x6a,
   i32Sub: 0x6b,
@@ -103,6 +107,10 @@ export const Op = {
   v128Load: PREFIX_SIMD + 0,
   v128Store: PREFIX_SIMD + 11,
   v128Const: PREFIX_SIMD + 12,
+  atomicWait32: PREFIX_ATOMIC + 1,
+  atomicWait64: PREFIX_ATOMIC + 2,
+  i32AtomicLoad: PREFIX_ATOMIC + 0x10,
+  i64AtomicLoad: PREFIX_ATOMIC + 0x11,
 } as const;
 
 /** How the bytes after an opcode are read. */
@@ -138,7 +146,7 @@ export const popsOf = new Uint8Array(TABLE_SIZE);
 export const pushOf = new Uint8Array(TABLE_SIZE);
 /** Bytes accessed by a load or store, 0 for any other instruction. */
 export const accessBytesOf = new Uint8Array(TABLE_SIZE);
-/** 1 for an instruction that stores to memory at an address operand. */
+/** 1 for an instruction that writes to memory at an address operand, whether or not it has a result. */
 export const isStore = new Uint8Array(TABLE_SIZE);
 
 export const VARIES = 255;
@@ -287,7 +295,29 @@ function defineSimd(): void {
   pure(0x113, 0x113, 3, V);
 }
 
+function defineAtomics(): void {
+  const im = Immediate;
+  const A = PREFIX_ATOMIC;
+  defineAccess(A, im.memory, 4, 2, I);
+  defineAccess(Op.atomicWait32, im.memory, 4, 3, I);
+  defineAccess(Op.atomicWait64, im.memory, 8, 3, I);
+  // The fence has a byte that says nothing yet.
+  define(A + 3, A + 3, im.lane, 0, 0);
+  const shapes: [number, number][] = [[4, I], [8, L], [1, I], [2, I], [1, L], [2, L], [4, L]]; // prettier-ignore
+  shapes.forEach(([bytes, type], k) => {
+    defineAccess(Op.i32AtomicLoad + k, im.memory, bytes, 1, type);
+    defineAccess(A + 0x17 + k, im.memory, bytes, 2, 0);
+    // add, sub, and, or, xor, xchg; then cmpxchg, which takes what it expects as well.
+    for (let n = 0; n < 7; n++) {
+      const op = A + ATOMIC_RMW + 7 * n + k;
+      defineAccess(op, im.memory, bytes, n < 6 ? 2 : 3, type);
+      isStore[op] = 1;
+    }
+  });
+}
+
 defineCore();
 defineNumeric();
 defineReferencesAndBulk();
 defineSimd();
+defineAtomics();

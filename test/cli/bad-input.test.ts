@@ -60,12 +60,6 @@ describe('programs', () => {
       message: /the program uses the component model \(\w+ section, byte 4\), which Continuo does not support\n$/,
     },
     {
-      name: 'threads',
-      module: '(module (memory (export "memory") 1 1 shared) (func (export "_start")))',
-      message:
-        /the program uses a shared memory \(threads\) \(memory section, byte \d+\), which Continuo does not support\n$/,
-    },
-    {
       name: 'memory64',
       module: '(module (memory (export "memory") i64 1) (func (export "_start")))',
       message: /the program uses a 64-bit memory \(memory64\) \(memory section, byte \d+\), which Continuo does not/,

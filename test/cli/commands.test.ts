@@ -189,7 +189,7 @@ describe('run', () => {
     const path = program(folder, 'exits', exits(0));
     const { stderr } = await continuo(['run', '--verbose', '--job', join(folder, 'job'), path]);
     expect(stderr).toMatch(
-      /^continuo: tracker software: .+\ncontinuo: checkpoint 1 \(start\): 16 dirty pages, .+\ncontinuo: checkpoint 2 \(end\): .+ pause \d+\.\d+ ms\n$/,
+      /^continuo: tracker (software|kernel): .+\ncontinuo: checkpoint 1 \(start\): 16 dirty pages, .+\ncontinuo: checkpoint 2 \(end\): .+ pause \d+\.\d+ ms\n$/,
     );
     expect((await continuo(['run', '--verbose', path])).stderr).toMatch(/no checkpoints are kept\n$/);
   });
@@ -303,7 +303,7 @@ describe('inspect', () => {
         trigger: 'request',
         pages: 16,
         memoryBytes: 65536,
-        globals: 0,
+        globals: [],
         stack: [{ function: 'spin', functionIndex: 0, byteOffset: expect.any(Number) }],
         openFiles: [{ descriptor: 1, path: output, offsetBytes: 0 }],
       },

@@ -79,7 +79,7 @@ describe('docs/stats.md', () => {
     const folder = scratch();
     const stats = join(folder, 'stats.json');
     const run = async (job: string, ...options: string[]): Promise<{ checkpoints: object[] }> => {
-      const common = ['--job', join(folder, job), '--stats', stats, '--interval', '5ms'];
+      const common = ['--job', join(folder, job), '--stats', stats, '--interval', '5ms', '--tracker', 'software'];
       expect((await continuo(['run', ...common, ...options, workload('apsp'), '100', '1'])).exitCode).toBe(0);
       return JSON.parse(readFileSync(stats, 'utf8'));
     };
@@ -93,6 +93,7 @@ describe('docs/stats.md', () => {
       program: workload('apsp'),
       arguments: ['100', '1'],
       policy: 'continuous',
+      tracker: 'software',
       end: 'exited',
       exitCode: 0,
       resumedFrom: 0,
@@ -120,7 +121,7 @@ describe('docs/cli.md', () => {
     const text = read('docs/cli.md');
     const described = optionsIn('run');
     expect(described.toSorted()).toEqual(run.filter((option) => option !== '--help').toSorted());
-    for (const name of ['compare', 'trace', 'simulate', 'interval', 'doctor'])
+    for (const name of ['diff', 'memory', 'gc', 'compare', 'trace', 'simulate', 'interval', 'doctor'])
       expect([name, optionsIn(name)]).toEqual([name, await optionsOf(name)]);
     const [, resumeText] = /## `continuo resume`\n\n([^#]+)/.exec(text)!;
     const mentioned = Array.from(resumeText.matchAll(/`(--[a-z-]+)`/g), ([, option]) => option);
@@ -131,5 +132,6 @@ describe('docs/cli.md', () => {
         .toSorted(),
     );
     expect(inspect).toEqual(['--json', '--help']);
+    expect(await optionsOf('verify')).toEqual(['--json']);
   });
 });

@@ -8,8 +8,10 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ControlWords } from '../../src/machine/control-words.ts';
 import { GuestInstance } from '../../src/machine/guest-instance.ts';
 import { GuestRun } from '../../src/machine/guest-run.ts';
-import { type KernelTracker, openKernelTracker } from '../../src/machine/kernel-tracker.ts';
+import { BIAS_WASM_PAGES, PAGES_PER_WASM_PAGE } from '../../src/memory/layout.ts';
 import { SoftwareTracker } from '../../src/pager/dirty-tracker.ts';
+import { KernelTracker } from '../../src/pager/kernel-tracker.ts';
+import { memoryLimits } from '../../src/rewrite/module-encoder.ts';
 import { scratch, workload } from '../cli/continuo.ts';
 import { referenceDigests } from '../workloads/reference.ts';
 import { kernelTracks } from './kernel-tracking.ts';
@@ -24,10 +26,13 @@ interface Found {
 function watchBoth(): { readonly found: Found; readonly close: () => void } {
   const found: Found = { software: [], kernel: [] };
   let beside: KernelTracker | undefined;
-  const { createMemory } = GuestInstance;
+  const createMemory = Reflect.get(GuestInstance, 'createMemory') as (
+    this: void,
+    ...of: Parameters<typeof GuestInstance.createMemory>
+  ) => ReturnType<typeof GuestInstance.createMemory>;
   vi.spyOn(GuestInstance, 'createMemory').mockImplementation((module, wasmPages) => {
     const memory = createMemory(module, wasmPages);
-    beside = openKernelTracker(module, memory);
+    beside = new KernelTracker(memory, (memoryLimits(module).maximum - BIAS_WASM_PAGES) * PAGES_PER_WASM_PAGE);
     return memory;
   });
   const collect = Reflect.get(SoftwareTracker.prototype, 'collect') as SoftwareTracker['collect'];
@@ -74,6 +79,7 @@ describe.runIf(kernelTracks)('both trackers', () => {
             stdout: { kind: 'file', path: stdout },
             stderr: { kind: 'inherit' },
             outputMode: 'auto',
+            canonicalNan: false,
           },
           programBytes: new Uint8Array(readFileSync(workload(name))),
           jobDirectory: job,

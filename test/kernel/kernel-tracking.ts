@@ -1,7 +1,8 @@
 import { kernelTrackingObstacle } from '../../src/kernel/tracking-probe.ts';
 
 const obstacle = kernelTrackingObstacle();
-if (obstacle !== undefined) console.log(`Tracking by the kernel is left out: ${obstacle}.`);
 
-/** Whether the kernel tells here which pages were written: it needs Linux 6.7 and no right. */
+/** Whether the system can tell which pages a program wrote; where it cannot, tests say that they are left out. */
 export const kernelTracks = obstacle === undefined;
+
+if (!kernelTracks) console.log(`Left out, since the kernel cannot tell of writes here: ${obstacle}`);

@@ -41,6 +41,15 @@ describe('the cache of rewritten programs', () => {
     }
   });
 
+  it('keeps programs with canonical NaNs apart', () => {
+    const module = decodeModule(largeProgram());
+    const cache = new FileCache(join(directory, 'canonical'));
+    rewriteCached(module, options, cache);
+    rewriteCached(module, { ...options, canonicalNan: true }, cache);
+    rewriteCached(module, { ...options, canonicalNan: false }, cache);
+    expect(fs.readdirSync(join(directory, 'canonical'))).toHaveLength(2);
+  });
+
   it('rewrites anew when an entry was damaged', () => {
     const module = decodeModule(largeProgram());
     const cache = new FileCache(join(directory, 'damaged'));

@@ -61,12 +61,12 @@ describe('recursion without end', () => {
   it('overflows the stack, with frames that are not far larger', () => {
     const plain = runPlain(scenario);
     expect(plain.outcomes).toEqual(['trapped: Maximum call stack size exceeded']);
-    for (const tracking of ['software', 'none'] as const) {
+    for (const tracking of ['software', 'none', 'paged'] as const) {
       const run = new RewrittenRun(new RewrittenProgram(wasm), scenario, uninterrupted({ tracking, counting: false }));
       const found = run.run();
       expect(found.outcomes).toEqual(plain.outcomes);
-      // The machine gives its guest a larger stack than this, to make good for the larger frames.
-      expect(depthOf(found)).toBeGreaterThan(depthOf(plain) * 0.4);
+      // On a stack of the same size; the machine gives its guest a larger one, to make good for the larger frames.
+      expect(depthOf(found)).toBeGreaterThan(depthOf(plain) * 0.5);
     }
   });
 

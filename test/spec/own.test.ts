@@ -245,21 +245,24 @@ function run(...args: readonly string[]) {
   return { stdout, stderr, status };
 }
 
-it('every case passes on plain V8, rewritten, and captured at every k-th safepoint', () => {
-  const { stdout, stderr, status } = run(folder, '--every', '1,2,5,13');
-  expect(stderr).toBe('');
-  const totals = stdout.split('\n').filter((line) => line.includes('commands passed'));
-  expect(totals.map((line) => line.replace(/\d+ commands.*; /, ''))).toEqual([
-    'plain V8: 0 failed',
-    'rewritten: 0 failed',
-    expect.stringMatching(/^captured at every 1\. safepoint: 0 failed, \d{4,} captures$/),
-    expect.stringMatching(/^captured at every 2\. safepoint: 0 failed, \d{3,} captures$/),
-    expect.stringMatching(/^captured at every 5\. safepoint: 0 failed, \d{3,} captures$/),
-    expect.stringMatching(/^captured at every 13\. safepoint: 0 failed, \d{2,} captures$/),
-  ]);
-  expect(stdout).not.toContain('skipped');
-  expect(status).toBe(0);
-});
+it.each([[[]], [['--canonical-nan']]])(
+  'every case passes on plain V8, rewritten, and captured at every k-th safepoint %j',
+  (options) => {
+    const { stdout, stderr, status } = run(folder, '--every', '1,2,5,13', ...options);
+    expect(stderr).toBe('');
+    const totals = stdout.split('\n').filter((line) => line.includes('commands passed'));
+    expect(totals.map((line) => line.replace(/\d+ commands.*; /, ''))).toEqual([
+      'plain V8: 0 failed',
+      'rewritten: 0 failed',
+      expect.stringMatching(/^captured at every 1\. safepoint: 0 failed, \d{4,} captures$/),
+      expect.stringMatching(/^captured at every 2\. safepoint: 0 failed, \d{3,} captures$/),
+      expect.stringMatching(/^captured at every 5\. safepoint: 0 failed, \d{3,} captures$/),
+      expect.stringMatching(/^captured at every 13\. safepoint: 0 failed, \d{2,} captures$/),
+    ]);
+    expect(stdout).not.toContain('skipped');
+    expect(status).toBe(0);
+  },
+);
 
 it('what is not as expected is found in each way of running, and the exit code says so', () => {
   const { stdout, status } = run(join(folder, 'wrong'), '--every', '3');

@@ -1,16 +1,22 @@
 import { expect } from 'vitest';
 import { crash, openOperations, SECTOR_BYTES, type Medium, type Operation } from './crash-device.ts';
 
-/** All fates of the open operations that the bounded search tries; `visit` makes the medium that one leaves if it wants. */
+/**
+ * All fates of the open operations that the bounded search tries; `visit` makes the medium that one leaves if it wants. With
+ * `newestKept` those are left out that lose the newest operation: they are the fates of the log without it.
+ */
 export function explore(
   start: Medium,
   log: readonly Operation[],
   visit: (medium: () => Medium, label: () => string) => void,
+  newestKept = false,
 ): void {
   const open = openOperations(log);
   expect(open.length).toBeLessThanOrEqual(12);
+  const newest = newestKept && open.at(-1) === log.length - 1 ? log.length - 1 : -1;
   for (let subset = 0; subset < 2 ** open.length; subset++) {
     const kept = new Set(open.filter((_, i) => (subset & (1 << i)) !== 0));
+    if (newest >= 0 && !kept.has(newest)) continue;
     for (const sizesLost of [false, true]) {
       visit(
         () => crash(start, log, (_, index) => kept.has(index), sizesLost),
@@ -22,7 +28,7 @@ export function explore(
     const operation = log[torn];
     if (operation.kind !== 'write') continue;
     const sectors = Math.ceil(operation.bytes.length / SECTOR_BYTES);
-    for (const othersKept of [true, false]) {
+    for (const othersKept of newest >= 0 && torn !== newest ? [true] : [true, false]) {
       for (let at = 0; at < sectors; at++) {
         for (const survives of [
           (sector: number) => sector !== at,

@@ -11,8 +11,14 @@ export const allOptions: readonly RewriteOptions[] = [
   { tracking: 'paged', counting: false },
 ];
 
-export const optionsName = ({ tracking, counting }: RewriteOptions): string =>
-  `tracking ${tracking}${counting ? ', counting' : ''}`;
+/** The same, each with canonical NaNs. */
+export const allCanonical: readonly RewriteOptions[] = allOptions.map((options) => ({
+  ...options,
+  canonicalNan: true,
+}));
+
+export const optionsName = ({ tracking, counting, canonicalNan }: RewriteOptions): string =>
+  `tracking ${tracking}${counting ? ', counting' : ''}${canonicalNan === true ? ', canonical NaNs' : ''}`;
 
 /** What a run knows of its progress when it asks how to go on. */
 export interface Progress {
@@ -52,10 +58,10 @@ export function uninterrupted(options: RewriteOptions): CapturePlan {
 }
 
 /** Captured at every `stride`-th safepoint and resumed on the same instance. */
-export function everySafepoint(tracking: RewriteOptions['tracking'], stride = 1): CapturePlan {
+export function everySafepoint(tracking: RewriteOptions['tracking'], stride = 1, canonicalNan = false): CapturePlan {
   return {
     name: `captured at every ${stride}. safepoint, tracking ${tracking}`,
-    first: { tracking, counting: true },
+    first: { tracking, counting: true, canonicalNan },
     // The poll at which the guest stands is passed again before any other safepoint.
     next: ({ atPoll }) => ({ safepoints: stride - 1 + (atPoll ? 1 : 0) }),
     interrupts: () => false,
@@ -64,15 +70,20 @@ export function everySafepoint(tracking: RewriteOptions['tracking'], stride = 1)
 }
 
 /** Captured at random safepoints, and host calls interrupted at random; goes on as often here as on a fresh instance. */
-export function migrating(seed: number, meanSafepoints: number, interruptChance = 0.3): CapturePlan {
+export function migrating(
+  seed: number,
+  meanSafepoints: number,
+  interruptChance = 0.3,
+  among: readonly RewriteOptions[] = allOptions,
+): CapturePlan {
   const random = new Random(seed);
   return {
     name: `migrating, seed ${seed}, ${meanSafepoints} safepoints on average`,
-    first: random.pick(allOptions),
+    first: random.pick(among),
     next: ({ atPoll, options }) => {
       const migrates = random.chance(0.6);
       // An instance that does not count is captured at once, and where it stands at a poll that is no progress.
-      const possible = atPoll ? allOptions.filter(({ counting }) => counting) : allOptions;
+      const possible = atPoll ? among.filter(({ counting }) => counting) : among;
       const to = migrates || !possible.includes(options) ? random.pick(possible) : undefined;
       const next = to ?? options;
       const safepoints = next.counting ? random.below(2 * meanSafepoints) + 1 : 0;

@@ -60,8 +60,8 @@ export function runPlain(scenario: Scenario): Observation {
 }
 
 function addMemory(imports: WebAssembly.Imports, module: Module): WebAssembly.Memory {
-  const { initial, maximum } = module.memory as Limits;
-  const memory = new WebAssembly.Memory(maximum === undefined ? { initial } : { initial, maximum });
+  const { initial, maximum, shared } = module.memory as Limits;
+  const memory = new WebAssembly.Memory(maximum === undefined ? { initial } : { initial, maximum, shared });
   const entry = module.imports.find(({ kind }) => kind === ExternalKind.memory)!;
   imports[entry.module] = { ...imports[entry.module], [entry.name]: memory };
   return memory;

@@ -10,7 +10,7 @@ import { type RewriteOptions, type RewrittenModule, rewriteModule } from '../../
 import { RuntimeKey } from '../../src/rewrite/runtime-functions.ts';
 import { ExternalKind, type Module, decodeModule, functionType } from '../../src/wasm/module.ts';
 import { ValueType, isReferenceType } from '../../src/wasm/value-type.ts';
-import type { CapturePlan, Step } from './capture-plan.ts';
+import { type CapturePlan, type Step, optionsName } from './capture-plan.ts';
 import { HostilePager } from './hostile-pager.ts';
 import {
   type FunctionNumber,
@@ -40,7 +40,7 @@ export class RewrittenProgram {
   }
 
   variant(options: RewriteOptions): { rewritten: RewrittenModule; compiled: WebAssembly.Module } {
-    const key = `${options.tracking} ${options.counting}`;
+    const key = optionsName(options);
     let variant = this.#variants.get(key);
     if (variant === undefined) {
       const rewritten = rewriteModule(this.module, options);

@@ -188,5 +188,5 @@ describe('standard input', () => {
 
 it('counts of output in the job directory are no larger than they need to be', () => {
   runAll({ steps: STEPS });
-  expect(statSync(join(job, 'output-released')).size).toBe(20);
+  expect(statSync(join(job, 'output-released')).size).toBe(28);
 });

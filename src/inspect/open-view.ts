@@ -1,0 +1,86 @@
+/** Opens what people name to be looked at, while the job runs as well. */
+import { isCheckpointFile, PAGING_NAME } from '../checkpoint/job-directory.ts';
+import { recordStamps } from '../checkpoint/recovery.ts';
+import type { Device } from '../device/device.ts';
+import { FileDevice, kindOfPath } from '../device/file-device.ts';
+import { type ContinuoError, CorruptionError, StorageError, UsageError } from '../error/errors.ts';
+import type { CheckpointView } from './checkpoint-view.ts';
+import { openFilesView } from './files-view.ts';
+import { openPagingView } from './paging-view.ts';
+
+/** What a job is opened to be looked at with: its newest checkpoint. @throws as `withCheckpoint`. */
+export function openView(origin: string): CheckpointView {
+  const device = jobDevice(origin);
+  return device.list().some(isCheckpointFile) ? openFilesView(device, origin) : openPagingView(device, origin);
+}
+
+/** The device of a path that must be a directory. @throws UsageError `job-not-found`, `job-not-a-job`. */
+export function jobDevice(path: string): Device {
+  const device = new FileDevice(path);
+  const kind = kindOfPath(device.path);
+  if (kind === 'absent') {
+    throw new UsageError('job-not-found', `there is no job directory ${device.path}`, { path: device.path });
+  }
+  if (kind === 'other') {
+    throw new UsageError('job-not-a-job', `${device.path} is not a directory`, { path: device.path });
+  }
+  return device;
+}
+
+/** A running job commits beside us: what is read may be gone before the next read, so a few more are worth it. */
+const READS_MAX = 5;
+
+/**
+ * Looks at the newest checkpoint of a job. Where the job was checkpointed meanwhile and what is read is no longer there, it is
+ * looked at once more: `use` must bear that.
+ * @throws UsageError `job-not-found`, `job-not-a-job`, `job-newer-format`, `no-checkpoint`, `job-busy`; CorruptionError;
+ * StorageError.
+ */
+export function withCheckpoint<T>(origin: string, use: (view: CheckpointView) => T): T {
+  const device = jobDevice(origin);
+  return unlessOvertaken(device, () => {
+    const view = openView(origin);
+    try {
+      return use(view);
+    } finally {
+      view.close();
+    }
+  });
+}
+
+/** Does `look` again when it failed and the job was checkpointed meanwhile, a few times. @throws UsageError `job-busy`. */
+export function unlessOvertaken<T>(device: Device, look: () => T): T {
+  for (let readCount = 1; ; readCount++) {
+    const before = stampOf(device);
+    try {
+      return look();
+    } catch (error) {
+      const mayBeOvertaken = error instanceof CorruptionError || error instanceof StorageError;
+      if (!mayBeOvertaken || stampOf(device) === before) throw error;
+      if (readCount === READS_MAX) throw overtaken(device.path, error);
+    }
+  }
+}
+
+/** The error of whoever cannot look again. */
+export function overtaken(path: string, cause?: ContinuoError): UsageError {
+  return new UsageError(
+    'job-busy',
+    `the job in ${path} takes checkpoints faster than they can be read; stop it, or look at it between two that are further apart`,
+    { path },
+    cause,
+  );
+}
+
+/** Differs when a checkpoint was committed meanwhile, or a file of one removed. */
+function stampOf(device: Device): string {
+  const names = device.list();
+  const files = names.filter(isCheckpointFile);
+  if (files.length > 0 || !names.includes(PAGING_NAME)) return files.join();
+  const file = device.openFile(PAGING_NAME, 'read');
+  try {
+    return recordStamps(file);
+  } finally {
+    file.close();
+  }
+}

@@ -1,0 +1,102 @@
+/** What this process asks of the system, through the optional package `koffi`; found at the first use. */
+import { createRequire } from 'node:module';
+
+const O_RDONLY_CLOEXEC = 0o2000000;
+const PROT_READ_WRITE = 3;
+const MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x4022;
+const MADV_NOHUGEPAGE = 15;
+const EINVAL = 22;
+const TWO_32 = 0x1_0000_0000;
+
+/** Names of the refusals that people meet. */
+const ERROR_NAMES: Readonly<Record<number, string>> = {
+  1: 'EPERM',
+  2: 'ENOENT',
+  11: 'EAGAIN',
+  12: 'ENOMEM',
+  13: 'EACCES',
+  16: 'EBUSY',
+  [EINVAL]: 'EINVAL',
+  25: 'ENOTTY',
+  38: 'ENOSYS',
+};
+
+/** The system did not do what it was asked for. */
+export class SystemRefusal extends Error {
+  constructor(
+    readonly call: string,
+    readonly errno: number,
+  ) {
+    super(`the system refuses ${call} (${ERROR_NAMES[errno] ?? `error ${errno}`})`);
+  }
+}
+
+function loadCalls() {
+  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+  const library = koffi.load('libc.so.6');
+  return {
+    errno: (): number => koffi.errno(),
+    // The first arguments of a function that takes any number are passed like others on the processors that this runs on.
+    syscall: library.func('long syscall(long number, ulong a, ulong b, ulong c)'),
+    ioctl: library.func('int ioctl(int descriptor, ulong request, void *argument)'),
+    ioctlNumber: library.func('ioctl', 'int', ['int', 'ulong', 'ulong']),
+    open: library.func('int open(str path, int flags)'),
+    close: library.func('int close(int descriptor)'),
+    madvise: library.func('int madvise(uintptr_t address, size_t length, int advice)'),
+    mmap: library.func('uintptr_t mmap(uintptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)'),
+    munmap: library.func('int munmap(uintptr_t address, size_t length)'),
+    pageSize: library.func('int getpagesize()'),
+    // Moving no bytes returns where they are: the one way to learn the address of shared memory.
+    move: library.func('uintptr_t memmove(void *to, void *from, size_t length)'),
+    moveBytes: library.func('memmove', 'uintptr_t', ['uintptr_t', 'uintptr_t', 'size_t']),
+  };
+}
+
+export type LibraryCalls = ReturnType<typeof loadCalls>;
+
+let loaded: LibraryCalls | undefined;
+
+/** @throws Error: there is no such package here, or no such library. */
+export function libraryCalls(): LibraryCalls {
+  loaded ??= loadCalls();
+  return loaded;
+}
+
+/** Writes a number as the 64-bit word that the system reads there. */
+export function putWord(words: Uint32Array, at: number, value: number): void {
+  words[at] = value >>> 0;
+  words[at + 1] = Math.floor(value / TWO_32);
+}
+
+/** Where the bytes of a view lie, which must be kept referenced while that is used. A number holds all 52 bits exactly. */
+export function addressOf(view: Uint8Array | Uint32Array): number {
+  return Number(libraryCalls().move(view, view, 0));
+}
+
+/** Opens a file of the system, such as those of `/proc`, for reading. */
+export function openForReading(path: string): number {
+  const descriptor = Number(libraryCalls().open(path, O_RDONLY_CLOEXEC));
+  if (descriptor < 0) throw new SystemRefusal(`open of ${path}`, libraryCalls().errno());
+  return descriptor;
+}
+
+/** Memory of no use, to try things out on; given back by `unmapScratch`. */
+export function mapScratch(lengthBytes: number): number {
+  const calls = libraryCalls();
+  const address = Number(calls.mmap(0, lengthBytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1, 0));
+  if (!Number.isSafeInteger(address) || address <= 0) throw new SystemRefusal('mmap', calls.errno());
+  return address;
+}
+
+export function unmapScratch(address: number, lengthBytes: number): void {
+  libraryCalls().munmap(address, lengthBytes);
+}
+
+/** A large page would be written as a whole by the first write to any of its parts. */
+export function refuseLargePages(address: number, lengthBytes: number): void {
+  const calls = libraryCalls();
+  // A system that has none does not know the advice.
+  if (Number(calls.madvise(address, lengthBytes, MADV_NOHUGEPAGE)) < 0 && calls.errno() !== EINVAL) {
+    throw new SystemRefusal('madvise', calls.errno());
+  }
+}
