@@ -18,10 +18,24 @@ export const layers = {
   checkpoint: ['device', 'format', 'pager', 'save'],
   wasi: ['device', 'format'],
   simulate: ['format', 'device', 'pager', 'checkpoint'],
-  machine: ['kernel', 'wasm', 'rewrite', 'format', 'device', 'pager', 'save', 'checkpoint', 'wasi', 'simulate'],
-  inspect: ['wasm', 'rewrite', 'format', 'device', 'pager', 'checkpoint', 'wasi', 'machine'],
+  machine: ['kernel', 'wasm', 'rewrite', 'format', 'device', 'pager', 'save', 'checkpoint', 'seal', 'wasi', 'simulate'],
+  inspect: ['wasm', 'rewrite', 'format', 'device', 'pager', 'checkpoint', 'seal', 'wasi', 'machine'],
+  restart: ['format', 'device', 'pager', 'checkpoint', 'seal', 'wasi', 'machine'],
   report: [],
-  cli: ['kernel', 'wasm', 'format', 'device', 'checkpoint', 'wasi', 'machine', 'simulate', 'inspect', 'report'],
+  cli: [
+    'kernel',
+    'wasm',
+    'format',
+    'device',
+    'checkpoint',
+    'wasi',
+    'machine',
+    'simulate',
+    'seal',
+    'inspect',
+    'restart',
+    'report',
+  ],
 };
 
 /** Folders that may open files by `node:fs`: job data, files of the guest, files named on the command line, reports. */

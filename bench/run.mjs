@@ -12,6 +12,7 @@ const NAMES = [
   'paging-experiments',
   'paging-memory',
   'write-ahead',
+  'restart',
   'canonical-nan',
 ];
 for (const name of NAMES) {

@@ -19,11 +19,11 @@ import { geometricMean, machineFacts, median, parseArguments, writeResult } from
 const { options } = parseArguments({ rounds: '5', interval: '100', json: '' });
 const rounds = Number(options.rounds);
 const PROGRAMS = [
-  ['apsp', ['650', '1']],
-  ['floyd-warshall', ['750', '1']],
+  ['apsp', ['500', '1']],
+  ['floyd-warshall', ['600', '1']],
   ['matmul', ['800', '1']],
-  ['sort', ['2000000', '1']],
-  ['fib', ['38', '1']],
+  ['sort', ['1500000', '1']],
+  ['fib', ['37', '1']],
 ];
 const VARIANTS = {
   safepoints: ['none', 'software'],

@@ -1,5 +1,5 @@
 import type { Device, DeviceFile } from '../device/device.ts';
-import { CorruptionError } from '../error/errors.ts';
+import { assert, CorruptionError } from '../error/errors.ts';
 import {
   CHECKPOINT_FILE_MAGIC,
   CHECKPOINT_HEADER_BYTES,
@@ -13,6 +13,7 @@ import { FORMAT_VERSION, MAPPED_PAGES_MAX, SLOT_BYTES } from '../format/paging-f
 import { STAGED_PAGES_MAX, type Workbench } from '../format/workbench.ts';
 import { checksumOfWords, damagedFile } from '../pager/page-damage.ts';
 import type { Checkpoint } from './checkpoint.ts';
+import { ChainPages, type OpenLink } from './copied-pages.ts';
 import { checkpointFileName, isCheckpointFile } from './job-directory.ts';
 
 /** A reader beside a job gives up after so many attempts. */
@@ -116,6 +117,23 @@ export class CheckpointChain {
         file.close();
       }
     }
+  }
+
+  /** The pages of the newest checkpoint, all files that hold them open. */
+  openPages(): ChainPages {
+    assert(this.latest !== undefined, 'there is no checkpoint to read');
+    const links: OpenLink[] = [];
+    try {
+      for (const name of this.#names) {
+        const link = this.#read(name, false);
+        if (isFault(link)) throw this.#damaged(name, link);
+        links.push({ file: this.#device.openFile(name, 'read'), generation: link.fields.generation, list: link.list });
+      }
+    } catch (error) {
+      for (const { file } of links) file.close();
+      throw error;
+    }
+    return new ChainPages(links, this.latest.guestPageCount, this.#bench);
   }
 
   #readLink(

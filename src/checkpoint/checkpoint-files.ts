@@ -25,9 +25,10 @@ import { Workbench } from '../format/workbench.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats } from './checkpoint.ts';
 import { CheckpointChain } from './checkpoint-chain.ts';
 import { afterFailure, type CheckpointStore, type PolicyName, type StartedSave } from './checkpoint-store.ts';
+import type { PageReader } from './copied-pages.ts';
 import { checkpointFileName, createJob, readJob, readProgram } from './job-directory.ts';
 import { ScratchStore } from './scratch-store.ts';
-import type { PagingOptions } from './store.ts';
+import type { PagingOptions } from './paging-options.ts';
 
 /** A chain that holds so many times the image in changes is ended by a full file, so that it does not grow for ever. */
 const CHAIN_IMAGES_MAX = 16;
@@ -198,6 +199,10 @@ export class CheckpointFiles implements CheckpointStore {
       },
       fail: (error) => this.#fail(error, name),
     };
+  }
+
+  pageReader(): PageReader {
+    return this.#chain.openPages();
   }
 
   slotCounts(): undefined {

@@ -6,7 +6,8 @@ import type { DirtyTracker } from '../pager/dirty-tracker.ts';
 import type { Pager } from '../pager/pager.ts';
 import type { FileSave, SaveResult, SaveSource, SlotSave } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
-import type { PagingOptions } from './store.ts';
+import type { PageReader } from './copied-pages.ts';
+import type { PagingOptions } from './paging-options.ts';
 
 /**
  * How pages are saved. `continuous`: into the paging file, where those that left memory are already (the paper's).
@@ -41,6 +42,8 @@ export interface CheckpointStore {
   begin(request: CheckpointRequest, copies: SharedArrayBuffer): StartedSave;
   /** Slots of the paging file, where there is one that outlives the run. */
   slotCounts(): SlotCounts | undefined;
+  /** The pages of the newest checkpoint, for a copy; the store must have one. */
+  pageReader(): PageReader;
   close(): void;
 }
 

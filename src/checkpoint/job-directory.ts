@@ -11,8 +11,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Device, DeviceFile } from '../device/device.ts';
 import { FileDevice, kindOfPath } from '../device/file-device.ts';
-import { isLockName, JobLock } from '../device/job-lock.ts';
-import { CorruptionError, UsageError } from '../error/errors.ts';
+import { isLockName, JobLock, type LockOptions } from '../device/job-lock.ts';
+import { assert, CorruptionError, UsageError } from '../error/errors.ts';
 import { hex } from '../format/commit-record.ts';
 import {
   decodeJob,
@@ -37,6 +37,8 @@ export const JOB_NAME = 'job';
 export const PAGING_NAME = 'paging';
 export const NEW_JOB_NAME = 'job.new';
 const PROGRAM_NAME = 'program.wasm';
+/** How the key of a sealed job is made; what it holds is the matter of `seal/job-seal.ts`. */
+export const SEAL_NAME = 'seal';
 
 /** `job`: a whole job. `none`: empty, or the remains of an unfinished creation. `other`: holds somebody else's files. */
 export type DirectoryKind = 'job' | 'none' | 'other';
@@ -48,7 +50,7 @@ export function kindOfDirectory(names: readonly string[]): DirectoryKind {
 }
 
 function isOwnName(name: string): boolean {
-  const isFixed = name === PAGING_NAME || name === NEW_JOB_NAME || name === PROGRAM_NAME;
+  const isFixed = name === PAGING_NAME || name === NEW_JOB_NAME || name === PROGRAM_NAME || name === SEAL_NAME;
   return isFixed || isRunFile(name) || isCheckpointFile(name) || isLockName(name);
 }
 
@@ -72,7 +74,7 @@ function isRunFile(name: string): boolean {
  * Takes a job directory for this process, before anything is written there; see `JobLock.acquire`.
  * @throws UsageError `job-not-a-job`: the path holds other things, which were not touched.
  */
-export function lockJobDirectory(directory: string, options: { readonly create?: boolean } = {}): JobLock {
+export function lockJobDirectory(directory: string, options: LockOptions = {}): JobLock {
   const device = new FileDevice(directory);
   if (kindOfPath(device.path) === 'directory' && kindOfDirectory(device.list()) === 'other') throw notAJob(device.path);
   return JobLock.acquire(device.path, options);
@@ -80,16 +82,33 @@ export function lockJobDirectory(directory: string, options: { readonly create?:
 
 /** Makes the directory a job. It must be one of kind `none`. */
 export function createJob(device: Device, identity: JobIdentity, program: Uint8Array, bench: Workbench): void {
+  publishJob(device, prepareJob(device, identity, program, bench), bench);
+}
+
+/** Puts everything of a new job into the directory but the file that makes it one. */
+export function prepareJob(device: Device, identity: JobIdentity, program: Uint8Array, bench: Workbench): JobFile {
   const jobId = Uint8Array.from(randomBytes(JOB_ID_BYTES));
   // Journals and checkpoints of a job that was given up say nothing about this one; they are gone for good before it is a job.
   for (const name of device.list()) if (isRunFile(name) || isCheckpointFile(name)) device.remove(name);
   writeFile(device, PROGRAM_NAME, program);
   writeFile(device, PAGING_NAME, newPagingFile(jobId, bench));
-  writeFile(device, NEW_JOB_NAME, encodeJob({ jobId, programBytes: program.length, identity }, bench));
-  // The names of the three files first, the name that vouches for them second.
+  return { jobId, programBytes: program.length, identity };
+}
+
+/** Makes a prepared directory a job, durably. */
+export function publishJob(device: Device, job: JobFile, bench: Workbench): void {
+  writeFile(device, NEW_JOB_NAME, encodeJob(job, bench));
+  // The names of all other files first, the name that vouches for them second.
   device.syncDirectory();
   device.rename(NEW_JOB_NAME, JOB_NAME);
   device.syncDirectory();
+}
+
+/** Removes what an unfinished creation left; the caller holds the lock. */
+export function removeUnfinishedJob(device: Device): void {
+  const names = device.list();
+  assert(kindOfDirectory(names) === 'none', `${device.path} is a job, or none of ours`);
+  for (const name of names) if (!isLockName(name)) device.remove(name);
 }
 
 /** Makes a job none: durable before it returns, so that a job made in its place is never mixed with it. */

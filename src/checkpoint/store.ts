@@ -33,7 +33,7 @@ import type { Device, DeviceFile } from '../device/device.ts';
 import { assert } from '../error/errors.ts';
 import { encodeRecord } from '../format/commit-record.ts';
 import { programDigest, type JobFile, type JobIdentity } from '../format/job-format.ts';
-import { instantiateKernels, type PageKernels } from '../format/page-kernels.ts';
+import { instantiateKernels } from '../format/page-kernels.ts';
 import {
   ENTRY_WORDS,
   FIRST_FREE_SLOT,
@@ -46,18 +46,18 @@ import {
 } from '../format/paging-format.ts';
 import { Workbench } from '../format/workbench.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import { NoRelease, type MemoryRelease } from '../memory/memory-release.ts';
+import { NoRelease } from '../memory/memory-release.ts';
 import { SoftwareTracker, WholeImage, allPages, type DirtyTracker } from '../pager/dirty-tracker.ts';
 import { checksumOfWords, damagedFile } from '../pager/page-damage.ts';
-import type { PageProtection } from '../pager/page-protection.ts';
 import { PAGE_IN_PAGES_MAX, type PageOutCounts, PageTransfer } from '../pager/page-transfer.ts';
 import { Pager } from '../pager/pager.ts';
-import { DEFAULT_REPLACEMENT, type ReplacementName } from '../pager/replacement.ts';
+import { DEFAULT_REPLACEMENT } from '../pager/replacement.ts';
 import { NO_PAGE, SlotRuns } from '../pager/slot-runs.ts';
 import { PendingPages } from '../save/pending-pages.ts';
 import { preciseNowMs } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
 import { afterFailure, type CheckpointStore, type StartedSave } from './checkpoint-store.ts';
+import { SlotPages } from './copied-pages.ts';
 import {
   checkPagingHeader,
   createJob,
@@ -69,6 +69,7 @@ import {
   readProgram,
 } from './job-directory.ts';
 import type { JobImage } from './job-image.ts';
+import type { PagingOptions } from './paging-options.ts';
 import { eraseRecord, recover, recoverLive } from './recovery.ts';
 
 /** Generations are u32 in the file: 136 years of a checkpoint each second, 49 days of a thousand. */
@@ -81,21 +82,6 @@ interface Attachment {
   readonly transfer: PageTransfer;
   /** The tracker, where memory is paged. */
   readonly pager: Pager | undefined;
-}
-
-/** How a guest with fewer frames than pages is paged. */
-export interface PagingOptions {
-  /** At least `FRAMES_MIN`. */
-  readonly frameCount: number;
-  readonly replacement?: ReplacementName;
-  /** Undefined: pages that have left keep their memory. */
-  readonly release?: MemoryRelease;
-  /** Whether the pager is told of every first write to a page; see `Pager`. */
-  readonly protects?: boolean;
-  /** What looks at pages; a simulation has none with contents. Undefined: the page kernels, on the guest's memory. */
-  readonly kernels?: PageKernels;
-  /** What keeps the guest from pages, where its own code does not. */
-  readonly protection?: PageProtection;
 }
 
 /** A checkpoint of which everything is written but the barrier. */
@@ -327,6 +313,10 @@ export class Store implements CheckpointStore {
     this.#failure = error;
     this.#attachment?.pager?.fail(error);
     this.#withdraw(generation);
+  }
+
+  pageReader(): SlotPages {
+    return new SlotPages(this.#file, this.#image.map, this.#bench);
   }
 
   get pagingFile(): DeviceFile {

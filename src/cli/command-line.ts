@@ -5,10 +5,12 @@ import { compareCommand } from './compare.ts';
 import { diffCommand } from './diff.ts';
 import { gcCommand } from './gc.ts';
 import { doctorCommand } from './doctor.ts';
+import { exportCommand } from './export.ts';
 import { inspectCommand } from './inspect.ts';
 import { intervalCommand } from './interval.ts';
 import { memoryCommand } from './memory.ts';
 import { reportError } from './messages.ts';
+import { restartCommand } from './restart.ts';
 import { resumeCommand } from './resume.ts';
 import { runCommand } from './run.ts';
 import { simulateCommand } from './simulate.ts';
@@ -38,6 +40,8 @@ export async function main(args: readonly string[]): Promise<number> {
     memoryCommand(settle),
     verifyCommand(settle),
     gcCommand(settle),
+    exportCommand(settle),
+    restartCommand(leave),
     compareCommand(settle),
     traceCommand(leave),
     simulateCommand(settle),

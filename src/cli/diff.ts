@@ -2,9 +2,10 @@ import { Command } from 'commander';
 import type { CheckpointDiff } from '../inspect/checkpoint-diff.ts';
 import type { CheckpointView } from '../inspect/checkpoint-view.ts';
 import { reportError } from './messages.ts';
+import { addSecretOptions, readSecret, type SecretFlags } from './secret-file.ts';
 import { parseNumber } from './option-values.ts';
 
-interface DiffFlags {
+interface DiffFlags extends SecretFlags {
   readonly pages: number;
   readonly ranges: number;
   readonly json?: boolean;
@@ -24,6 +25,7 @@ export function diffCommand(settle: (exitCode: number) => void): Command {
     .option('--pages <count>', 'pages whose bytes are shown', parseCount, PAGES)
     .option('--ranges <count>', 'ranges of bytes shown of each page', parseCount, RANGES)
     .option('--json', 'as JSON');
+  addSecretOptions(command);
   return command.action(async (a: string, b: string) => settle(await diff(a, b, command.opts<DiffFlags>())));
 }
 
@@ -39,12 +41,15 @@ async function diff(a: string, b: string, flags: DiffFlags): Promise<number> {
       import('../inspect/checkpoint-diff.ts'),
       import('./diff-text.ts'),
     ]);
-    const { result, sides } = withCheckpoint(a, (viewA) =>
-      withCheckpoint(b, (viewB) => ({
+    const secret = readSecret(flags);
+    const compare = (viewA: CheckpointView) => {
+      const compareWith = (viewB: CheckpointView) => ({
         result: diffCheckpoints(viewA, viewB, flags),
         sides: [describe(viewA), describe(viewB)] as const,
-      })),
-    );
+      });
+      return withCheckpoint(b, compareWith, secret);
+    };
+    const { result, sides } = withCheckpoint(a, compare, secret);
     process.stdout.on('error', () => {});
     process.stdout.write(flags.json ? printJson(result, sides) : printDiff(result, sides[0].text, sides[1].text));
     return result.equal ? 0 : DIFFERS_EXIT_CODE;

@@ -2,8 +2,9 @@ import { Command } from 'commander';
 import type { Cleanup } from '../machine/job-cleanup.ts';
 import { byteText } from './byte-text.ts';
 import { reportError } from './messages.ts';
+import { addSecretOptions, readSecret, type SecretFlags } from './secret-file.ts';
 
-interface GcFlags {
+interface GcFlags extends SecretFlags {
   readonly dryRun?: boolean;
   readonly json?: boolean;
 }
@@ -15,17 +16,19 @@ export function gcCommand(settle: (exitCode: number) => void): Command {
     .argument('<job>', 'the job directory')
     .option('--dry-run', 'only tells what would be removed')
     .option('--json', 'as JSON');
+  addSecretOptions(command);
   return command.action(async (job: string) => settle(await gc(job, command.opts<GcFlags>())));
 }
 
-async function gc(job: string, { dryRun = false, json = false }: GcFlags): Promise<number> {
+async function gc(job: string, flags: GcFlags): Promise<number> {
   try {
+    const { dryRun = false, json = false } = flags;
     const [{ jobDevice }, { lockJobDirectory }, { cleanJob }] = await Promise.all([
       import('../inspect/open-view.ts'),
       import('../checkpoint/job-directory.ts'),
       import('../machine/job-cleanup.ts'),
     ]);
-    const device = jobDevice(job);
+    const device = jobDevice(job, readSecret(flags));
     const lock = lockJobDirectory(job);
     let cleanup: Cleanup;
     try {

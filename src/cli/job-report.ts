@@ -13,7 +13,8 @@ import type { CheckpointView } from '../inspect/checkpoint-view.ts';
 import { checkpointFilesOf } from '../inspect/files-view.ts';
 import { type MemoryMap, memoryMapOf } from '../inspect/memory-map.ts';
 import { openFilesOf, type ReportedFile } from '../inspect/open-files.ts';
-import { jobDevice, openView, unlessOvertaken } from '../inspect/open-view.ts';
+import type { Secret } from '../seal/sealing-key.ts';
+import { jobDevice, openViewOf, unlessOvertaken } from '../inspect/open-view.ts';
 import { type GlobalValue, ProgramValues, type ReportedFrame, type TableValue } from '../inspect/program-values.ts';
 import { PAGE_BYTES } from '../memory/layout.ts';
 import { type PagingFigures, decodeMachineState } from '../machine/machine-state.ts';
@@ -94,14 +95,17 @@ export interface JobReport {
 }
 
 /** @throws as `unlessOvertaken`, and UsageError `job-not-found`, `job-not-a-job`, `job-newer-format`. */
-export function readJobReport(directory: string): JobReport {
-  const device = jobDevice(directory);
+export function readJobReport(directory: string, secret?: Secret): JobReport {
+  const device = jobDevice(directory, secret);
   return unlessOvertaken(device, () => withStore(device, (store, policy) => reportOf(device, store, policy)));
 }
 
 /** The program of a job and its arguments, the program's name first. */
-export function readIdentity(directory: string): { readonly program: string; readonly arguments: readonly string[] } {
-  return withStore(jobDevice(directory), ({ identity }) => ({
+export function readIdentity(
+  directory: string,
+  secret?: Secret,
+): { readonly program: string; readonly arguments: readonly string[] } {
+  return withStore(jobDevice(directory, secret), ({ identity }) => ({
     program: identity.program,
     arguments: textList(identity['arguments']),
   }));
@@ -146,7 +150,7 @@ function reportOf(device: Device, store: CheckpointStore, policy: PolicyName): J
 
 /** The checkpoint as a view reads it, which must be the one that the store found. */
 function newestOf(device: Device, latest: Checkpoint, module: Module): ReportedCheckpoint {
-  const view = openView(device.path);
+  const view = openViewOf(device, device.path);
   try {
     if (view.checkpoint.generation !== latest.generation)
       throw new CorruptionError('the job was checkpointed meanwhile');

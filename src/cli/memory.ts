@@ -3,12 +3,14 @@ import { sep } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { pathWithoutLinks } from '../device/file-device.ts';
 import { ContinuoError, StorageError, UsageError } from '../error/errors.ts';
+import type { CheckpointView } from '../inspect/checkpoint-view.ts';
 import type { WantedRange } from '../inspect/memory-range.ts';
 import { PAGE_BYTES } from '../memory/layout.ts';
 import { reportError } from './messages.ts';
+import { addSecretOptions, readSecret, type SecretFlags } from './secret-file.ts';
 import { StandardOutputWriter } from './terminal.ts';
 
-interface MemoryFlags {
+interface MemoryFlags extends SecretFlags {
   readonly address?: number;
   readonly length?: number;
   readonly page?: number;
@@ -27,6 +29,7 @@ export function memoryCommand(settle: (exitCode: number) => void): Command {
     .option('--length <bytes>', `bytes to show, decimal or 0x…; default ${LENGTH_BYTES}, of a page all`, parseAddress)
     .option('--page <number>', 'a page of 4096 bytes by its number, instead of --address', parseAddress)
     .option('-o, --output <file>', 'writes the bytes themselves to a file; - for standard output');
+  addSecretOptions(command);
   return command.action(async (job: string) => settle(await showMemory(job, command.opts<MemoryFlags>())));
 }
 
@@ -47,7 +50,7 @@ async function showMemory(job: string, flags: MemoryFlags): Promise<number> {
       import('../inspect/hex-dump.ts'),
     ]);
     const out = new StandardOutputWriter();
-    withCheckpoint(job, ({ pages }) => {
+    const show = ({ pages }: CheckpointView): void => {
       const range = refuseOutside(pages, wanted);
       // What was begun from one checkpoint is not ended from another.
       if (!out.restart()) throw overtaken(job);
@@ -61,7 +64,8 @@ async function showMemory(job: string, flags: MemoryFlags): Promise<number> {
         for (const line of dump.lines(bytes)) out.write(`${line}\n`);
       });
       out.write(`${dump.end()}\n`);
-    });
+    };
+    withCheckpoint(job, show, readSecret(flags));
     out.end();
     return 0;
   } catch (error) {

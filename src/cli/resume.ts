@@ -1,6 +1,8 @@
 import { Command } from 'commander';
 import { Machine } from '../machine/machine.ts';
+import type { Secret } from '../seal/sealing-key.ts';
 import { reportError } from './messages.ts';
+import { addSecretOptions, type SecretFlags, secretOptionOf } from './secret-file.ts';
 import { type RunFlags, addRunOptions, resumeOptionsOf, supervise } from './supervision.ts';
 
 /** `continuo resume`: goes on with a job as it was described when it was made; needs nothing but its directory. */
@@ -9,21 +11,26 @@ export function resumeCommand(settle: (exitCode: number) => void): Command {
     .description('go on with a job from its last checkpoint; its directory is all that is needed')
     .argument('<job>', 'the job directory');
   addRunOptions(command);
-  return command.action(async (job: string) => settle(await resume(job, command.opts<RunFlags>())));
+  addSecretOptions(command);
+  return command.action(async (job: string) => settle(await resume(job, command.opts<RunFlags & SecretFlags>())));
 }
 
-async function resume(job: string, flags: RunFlags): Promise<number> {
+async function resume(job: string, flags: RunFlags & SecretFlags): Promise<number> {
   try {
-    const machine = Machine.resume(job, { intervalMs: flags.interval, ...resumeOptionsOf(flags) });
-    return await supervise(machine, { flags, job, describe: () => describe(job) });
+    const secret = secretOptionOf(flags);
+    const machine = Machine.resume(job, { intervalMs: flags.interval, ...resumeOptionsOf(flags), ...secret });
+    return await supervise(machine, { flags, job, describe: () => describe(job, secret.secret) });
   } catch (error) {
     return reportError(error);
   }
 }
 
-async function describe(job: string): Promise<{ program: string; arguments: readonly string[] }> {
+async function describe(
+  job: string,
+  secret: Secret | undefined,
+): Promise<{ program: string; arguments: readonly string[] }> {
   // Only statistics need it, and loading it takes time.
   const { readIdentity } = await import('./job-report.ts');
-  const { program, arguments: args } = readIdentity(job);
+  const { program, arguments: args } = readIdentity(job, secret);
   return { program, arguments: args.slice(1) };
 }

@@ -7,10 +7,11 @@ import type { OutputMode } from '../wasi/config.ts';
 import { reportError } from './messages.ts';
 import { parseDirectory, parseVariable } from './option-values.ts';
 import { readProgramFile } from './program-file.ts';
+import { addSecretOptions, type SecretFlags, secretOptionOf } from './secret-file.ts';
 import { type RunFlags, addRunOptions, resumeOptionsOf, supervise } from './supervision.ts';
 
 /** As the parsers of the options below leave them. */
-interface Flags extends RunFlags {
+interface Flags extends RunFlags, SecretFlags {
   readonly job?: string;
   readonly dir: readonly DirectoryGrant[];
   readonly env: Readonly<Record<string, string>>;
@@ -52,6 +53,7 @@ export function runCommand(settle: (exitCode: number) => void): Command {
       ).choices(['immediate', 'commit']),
     );
   addRunOptions(command);
+  addSecretOptions(command);
   return command.action(async (program: string, args: string[]) => {
     settle(await run(program, args, command.opts<Flags>()));
   });
@@ -75,6 +77,7 @@ async function run(path: string, args: readonly string[], flags: Flags): Promise
       ...(flags.job === undefined ? {} : { job: flags.job }),
       ...(flags.fresh === undefined ? {} : { fresh: flags.fresh }),
       ...resumeOptionsOf(flags),
+      ...secretOptionOf(flags),
       // Without a job there is nothing that a timer could save.
       intervalMs: flags.job === undefined ? 0 : flags.interval,
     });

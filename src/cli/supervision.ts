@@ -89,6 +89,8 @@ export function addRunOptions(command: Command): Command {
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
 export function resumeOptionsOf({ every, memory, replacement, policy, fork, tracker, mtbf }: RunFlags): ResumeOptions {
   return {
+    // `SignalWatch` does; Windows has no such signal.
+    ...(process.platform === 'win32' ? {} : { checkpointSignal: 'SIGUSR1' as const }),
     ...(mtbf === undefined ? {} : { mtbfMs: mtbf }),
     ...(every?.unit === 'safepoints' ? { everySafepoints: every.count } : {}),
     ...(every?.unit === 'steps' ? { everySteps: every.count } : {}),

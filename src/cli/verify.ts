@@ -3,6 +3,11 @@ import { lockOwner } from '../device/job-lock.ts';
 import type { CheckedParts, Verification } from '../inspect/verification.ts';
 import { byteText, countText } from './byte-text.ts';
 import { reportError, say } from './messages.ts';
+import { addSecretOptions, readSecret, type SecretFlags } from './secret-file.ts';
+
+interface VerifyFlags extends SecretFlags {
+  readonly json?: boolean;
+}
 
 /** The job goes on, from the checkpoint before one that is not whole. */
 const UNFINISHED_EXIT_CODE = 1;
@@ -15,17 +20,18 @@ export function verifyCommand(settle: (exitCode: number) => void): Command {
     .description('check every checksum and invariant of a job, while it runs as well')
     .argument('<job>', 'the job directory')
     .option('--json', 'as JSON');
-  return command.action(async (job: string) => settle(await verify(job, command.opts<{ json?: boolean }>())));
+  addSecretOptions(command);
+  return command.action(async (job: string) => settle(await verify(job, command.opts<VerifyFlags>())));
 }
 
-async function verify(job: string, flags: { readonly json?: boolean }): Promise<number> {
+async function verify(job: string, flags: VerifyFlags): Promise<number> {
   try {
     const [{ jobDevice, unlessOvertaken }, { verifyJob }, { RunProgress }] = await Promise.all([
       import('../inspect/open-view.ts'),
       import('../inspect/verification.ts'),
       import('./run-progress.ts'),
     ]);
-    const device = jobDevice(job);
+    const device = jobDevice(job, readSecret(flags));
     const bar = new RunProgress(flags.json !== true);
     let found: Verification | undefined;
     try {

@@ -45,7 +45,7 @@ class RealFile implements DeviceFile {
 
   static open(path: string, mode: OpenMode): RealFile {
     try {
-      return new RealFile(path, fs.openSync(path, OPEN_FLAGS[mode]));
+      return new RealFile(path, fs.openSync(path, OPEN_FLAGS[mode], 0o600));
     } catch (error) {
       throw storageError('open', path, error);
     }

@@ -40,6 +40,13 @@ export interface LockOwner {
   /** When the process started, in the system's own unit: tells a reused process number. */
   readonly processStart: string;
   readonly since: string;
+  /** The signal by which it takes a checkpoint; undefined where it takes none, as a program that embeds Continuo. */
+  readonly checkpointSignal?: 'SIGUSR1';
+}
+
+export interface LockOptions {
+  readonly create?: boolean;
+  readonly checkpointSignal?: 'SIGUSR1' | undefined;
 }
 
 export function isLockName(name: string): boolean {
@@ -63,14 +70,14 @@ export class JobLock {
    * Takes the job directory for this process; makes the directory where it is missing and `create` is set.
    * @throws UsageError `job-locked`: another live process has it; `job-not-found`: there is no such directory.
    */
-  static acquire(directory: string, options: { readonly create?: boolean } = {}): JobLock {
+  static acquire(directory: string, options: LockOptions = {}): JobLock {
     const path = resolve(directory);
     const made = prepare(path, options.create ?? false);
     const nonce = randomBytes(8).toString('hex');
     const unfinished = join(path, UNFINISHED_PREFIX + nonce);
     const claim = `${CLAIM_PREFIX}${nonce}`;
     try {
-      fs.writeFileSync(unfinished, JSON.stringify(ownIdentity()));
+      fs.writeFileSync(unfinished, JSON.stringify(ownIdentity(options.checkpointSignal)));
       fs.renameSync(unfinished, join(path, claim));
     } catch (error) {
       throw storageError('lock', path, error);
@@ -111,6 +118,19 @@ export function lockOwner(directory: string): LockOwner | undefined {
     if (owner !== undefined && isAlive(owner)) return owner;
   }
   return undefined;
+}
+
+/** Asks the process that holds a job for a checkpoint; false where it is on another machine, takes no signal, or is gone. */
+export function askForCheckpoint(owner: LockOwner): boolean {
+  if (owner.checkpointSignal === undefined || owner.host !== hostname() || !isAlive(owner)) return false;
+  try {
+    process.kill(owner.pid, owner.checkpointSignal);
+    return true;
+  } catch (error) {
+    // It has ended, or is another user's.
+    if (systemErrorCode(error) === '') throw error;
+    return false;
+  }
 }
 
 interface Rival {
@@ -178,17 +198,19 @@ function isOwner(value: unknown): value is LockOwner {
     typeof owner.host === 'string' &&
     typeof owner.bootId === 'string' &&
     typeof owner.processStart === 'string' &&
-    typeof owner.since === 'string'
+    typeof owner.since === 'string' &&
+    (owner.checkpointSignal === undefined || owner.checkpointSignal === 'SIGUSR1')
   );
 }
 
-function ownIdentity(): LockOwner {
+function ownIdentity(checkpointSignal: 'SIGUSR1' | undefined): LockOwner {
   return {
     pid: process.pid,
     host: hostname(),
     bootId: currentBootId(),
     processStart: processStart(process.pid) ?? '',
     since: new Date().toISOString(),
+    ...(checkpointSignal === undefined ? {} : { checkpointSignal }),
   };
 }
 

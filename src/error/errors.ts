@@ -24,11 +24,17 @@ export type UsageErrorCode =
   | 'instance-busy'
   | 'memory-at-offset'
   | 'not-a-trace'
+  | 'not-a-restart-file'
+  | 'restart-file-newer'
+  | 'restart-needs-grant'
+  | 'job-exists'
+  | 'job-without-checkpoint'
+  | 'wrong-key'
   | 'tracker-unavailable';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';
 export type StorageErrorCode = 'storage-failed';
-export type CorruptionErrorCode = 'job-damaged' | 'trace-damaged';
+export type CorruptionErrorCode = 'job-damaged' | 'trace-damaged' | 'file-damaged';
 
 export type ErrorCode = UsageErrorCode | UnsupportedErrorCode | TrapErrorCode | StorageErrorCode | CorruptionErrorCode;
 

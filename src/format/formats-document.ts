@@ -9,6 +9,24 @@ import {
   traceEventRows,
   traceHeaderTable,
 } from './trace-format.ts';
+import {
+  CHUNK_BYTES_MAX,
+  CHUNK_PAGES_MAX,
+  restartChunkTable,
+  restartEndTable,
+  restartHeaderTable,
+  RESTART_FORMAT_VERSION,
+  ZERO_PAGE_FLAG,
+} from './restart-format.ts';
+import {
+  BLOCK_BYTES,
+  jobSealTable,
+  SEALED_BLOCK_BYTES,
+  SEALED_PIECE_BYTES,
+  sealedBlockTable,
+  sealedPieceTable,
+  sealTable,
+} from './seal-format.ts';
 import { jobTable } from './job-format.ts';
 import {
   deltaEntryTable,
@@ -45,6 +63,7 @@ a file that fails is reported with path, byte, expected and found value.
 | \`job\` | identity of the job; it is there exactly when the job is whole | once, last, by a rename from \`job.new\` |
 | \`checkpoint-…\` | one checkpoint of the policies \`sequential\` and \`incremental\`; the ten digits are its generation | at each of their checkpoints |
 | \`lock-…\` | a process's claim to the job: who it is, in JSON | while a process uses the job |
+| \`seal\` | of a sealed job: how its key is made; not sealed itself | once, before \`program.wasm\` |
 | \`undo…\` | what is needed to undo the guest's effects on files since the last checkpoint | while the guest runs |
 
 ## \`job\`
@@ -118,6 +137,22 @@ ${fieldsOf(checkpointFileTable.rows())}
 ### Entry of the list
 
 ${fieldsOf(checkpointEntryTable.rows())}
+
+## Sealed jobs
+
+The file \`seal\` says how the key is made ([seal](#seal)), and all others but the locks are sealed in blocks of ${BLOCK_BYTES} bytes of contents,
+each of which lies in ${SEALED_BLOCK_BYTES} bytes of the file. A block that is all zeros in the file is one of zeros. What is authenticated beside a
+block: the name of its file (\`job\` for \`job.new\`) and its number, u64. A block of \`undo…\` and \`output…\` has two places, one behind the
+other; the one with the higher version holds.
+
+### \`seal\`
+
+${fieldsOf(jobSealTable.rows())}
+
+### Sealed block
+
+${fieldsOf(sealedBlockTable.rows())}
+
 # Traces
 
 The file of \`continuo trace\`, which is no part of a job. Format version ${TRACE_FORMAT_VERSION}. A header and a description, then blocks
@@ -144,6 +179,45 @@ to its page: to those of the last reference, of a repetition, and to those that 
 | kind | value; what follows | meaning |
 | --- | --- | --- |
 ${traceEventRows.map((row) => `| ${row.join(' | ')} |`).join('\n')}
+
+# Restart files
+
+The file of \`continuo export\`. Format version ${RESTART_FORMAT_VERSION}. A header, then chunks, in this order: description, parts of the program,
+pages, checkpoint, parts of the machine state, parts of held output, end. What is longer than a chunk comes in several. Where the
+header says so, a seal follows it, and then a sealed stream whose contents are the chunks.
+
+### Restart header
+
+${fieldsOf(restartHeaderTable.rows())}
+
+### Chunk
+
+${fieldsOf(restartChunkTable.rows())}
+
+The contents of a chunk of pages are a list of at most ${CHUNK_PAGES_MAX} page numbers (u32), ascending, and then 4096 bytes for each of them
+that does not have the bit ${ZERO_PAGE_FLAG.toString(16)} (hexadecimal) set, which says that the page holds zeros. With the list that is at most ${CHUNK_BYTES_MAX} bytes.
+Pages that no chunk names hold zeros. The same page may come in a later chunk again, and the last one holds.
+
+Description and checkpoint are objects in JSON (UTF-8). A description with a \`base\` (job, generation, checksum of the machine state) makes the
+file a delta: pages that it does not name are those of that checkpoint.
+
+### End chunk
+
+${fieldsOf(restartEndTable.rows())}
+
+### Seal
+
+AES-256-GCM. The key of the file is HKDF-SHA256 of the given key, or of what scrypt makes of the pass phrase, with \`salt\` and the text
+\`continuo file key\`; \`keyCheck\` is drawn in the same way with \`continuo key check\`.
+
+${fieldsOf(sealTable.rows())}
+
+### Sealed piece
+
+Pieces of ${SEALED_PIECE_BYTES} bytes, the last one shorter perhaps. The nonce is \`noncePrefix\` and the number of the piece (u32); authenticated beside
+a piece are SHA-256 of all that lies before the stream, the number of the piece, and the fields below.
+
+${fieldsOf(sealedPieceTable.rows())}
 `;
 }
 

@@ -1,21 +1,30 @@
 /** Opens what people name to be looked at, while the job runs as well. */
-import { isCheckpointFile, PAGING_NAME } from '../checkpoint/job-directory.ts';
+import { isCheckpointFile, kindOfDirectory, PAGING_NAME } from '../checkpoint/job-directory.ts';
 import { recordStamps } from '../checkpoint/recovery.ts';
 import type { Device } from '../device/device.ts';
 import { FileDevice, kindOfPath } from '../device/file-device.ts';
 import { type ContinuoError, CorruptionError, StorageError, UsageError } from '../error/errors.ts';
+import { sealedOrPlain, sealOfJob } from '../seal/job-seal.ts';
+import type { Secret } from '../seal/sealing-key.ts';
 import type { CheckpointView } from './checkpoint-view.ts';
 import { openFilesView } from './files-view.ts';
 import { openPagingView } from './paging-view.ts';
 
 /** What a job is opened to be looked at with: its newest checkpoint. @throws as `withCheckpoint`. */
-export function openView(origin: string): CheckpointView {
-  const device = jobDevice(origin);
+export function openView(origin: string, secret?: Secret): CheckpointView {
+  return openViewOf(jobDevice(origin, secret), origin);
+}
+
+/** The same of a device; `origin` is what it is called. */
+export function openViewOf(device: Device, origin: string): CheckpointView {
   return device.list().some(isCheckpointFile) ? openFilesView(device, origin) : openPagingView(device, origin);
 }
 
-/** The device of a path that must be a directory. @throws UsageError `job-not-found`, `job-not-a-job`. */
-export function jobDevice(path: string): Device {
+/**
+ * The device of a path that must be a directory, its seal opened.
+ * @throws UsageError `job-not-found`, `job-not-a-job`, `wrong-key`.
+ */
+export function jobDevice(path: string, secret?: Secret): Device {
   const device = new FileDevice(path);
   const kind = kindOfPath(device.path);
   if (kind === 'absent') {
@@ -24,7 +33,7 @@ export function jobDevice(path: string): Device {
   if (kind === 'other') {
     throw new UsageError('job-not-a-job', `${device.path} is not a directory`, { path: device.path });
   }
-  return device;
+  return kindOfDirectory(device.list()) === 'job' ? sealedOrPlain(device, sealOfJob(device, secret)) : device;
 }
 
 /** A running job commits beside us: what is read may be gone before the next read, so a few more are worth it. */
@@ -36,10 +45,10 @@ const READS_MAX = 5;
  * @throws UsageError `job-not-found`, `job-not-a-job`, `job-newer-format`, `no-checkpoint`, `job-busy`; CorruptionError;
  * StorageError.
  */
-export function withCheckpoint<T>(origin: string, use: (view: CheckpointView) => T): T {
-  const device = jobDevice(origin);
+export function withCheckpoint<T>(origin: string, use: (view: CheckpointView) => T, secret?: Secret): T {
+  const device = jobDevice(origin, secret);
   return unlessOvertaken(device, () => {
-    const view = openView(origin);
+    const view = openViewOf(device, origin);
     try {
       return use(view);
     } finally {

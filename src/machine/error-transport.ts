@@ -51,6 +51,7 @@ export function decodeError(encoded: EncodedError): Error {
       return new StorageError(message, details);
     case 'job-damaged':
     case 'trace-damaged':
+    case 'file-damaged':
       return new CorruptionError(message, details, undefined, code);
     default:
       return new UsageError(code, message, details);

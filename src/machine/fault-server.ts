@@ -8,6 +8,7 @@ import { UserFaults, Woken } from '../kernel/user-faults.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { controlRegion, NOT_PINNED, PAGE_BYTES, PINS_MAX, PollState } from '../memory/layout.ts';
 import type { Pager } from '../pager/pager.ts';
+import { sealedOrPlain } from '../seal/job-seal.ts';
 import { encodeError } from './error-transport.ts';
 import { KernelProtection } from './kernel-protection.ts';
 import { type AttachOrder, type CommitOrder, type PagerOrder, PagerWord, type PagerReply } from './pager-link.ts';
@@ -53,7 +54,10 @@ export class FaultServer {
     this.#faults = openFaults();
     this.#protection = new KernelProtection(this.#faults, this.#memory, guestBytesMax);
     this.#scratch = 'jobDirectory' in source ? undefined : new ScratchStore(source.identity, source.program);
-    this.#store = 'jobDirectory' in source ? Store.open(new FileDevice(source.jobDirectory)) : this.#scratch!.store;
+    this.#store =
+      'jobDirectory' in source
+        ? Store.open(sealedOrPlain(new FileDevice(source.jobDirectory), source.seal))
+        : this.#scratch!.store;
     this.#pager = this.#store.attach(this.#memory, {
       frameCount,
       release: this.#protection,

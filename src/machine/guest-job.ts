@@ -2,10 +2,12 @@ import type { CheckpointStore, PolicyName } from '../checkpoint/checkpoint-store
 import { readJob } from '../checkpoint/job-directory.ts';
 import { createStore, openStore } from '../checkpoint/policies.ts';
 import { Store } from '../checkpoint/store.ts';
+import type { Device } from '../device/device.ts';
 import { FileDevice } from '../device/file-device.ts';
 import { ContinuoError, UsageError } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { Workbench } from '../format/workbench.ts';
+import { placeSeal, sealedOrPlain } from '../seal/job-seal.ts';
 import { removeAsidesOfAbandonedJob } from '../wasi/abandoned-job.ts';
 import { decodeHostState } from './host-state.ts';
 import { describeJob, identityOf, refuseForeignJob } from './job-description.ts';
@@ -30,7 +32,8 @@ export interface GuestJobSeams {
 /** Opens the job that the directory holds, or makes one there. */
 export function openGuestJob(data: GuestThreadData, jobDirectory: string, { notice, check }: GuestJobSeams): GuestJob {
   const { programBytes, fresh, description: wanted } = data;
-  const device = new FileDevice(jobDirectory);
+  const plain = new FileDevice(jobDirectory);
+  const device = sealedOrPlain(plain, data.seal);
   const exists = Store.exists(device);
   if (exists && !fresh) {
     if (wanted !== undefined && programBytes !== undefined) {
@@ -56,12 +59,13 @@ export function openGuestJob(data: GuestThreadData, jobDirectory: string, { noti
     removeAsides(device, wanted, notice);
     Store.discard(device);
   }
+  placeSeal(plain, data.seal);
   const store = createStore(device, identityOf(wanted, programDigest(programBytes)), programBytes, policy);
   return { store, policy, description: wanted, programBytes };
 }
 
 /** A job that is given up leaves nothing of its own among the guest's files, as far as it can still be read. */
-function removeAsides(device: FileDevice, wanted: JobDescription, notice: (text: string) => void): void {
+function removeAsides(device: Device, wanted: JobDescription, notice: (text: string) => void): void {
   try {
     const { store: old } = openStore(device, undefined, { readOnly: true });
     try {

@@ -1,5 +1,5 @@
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
-import type { PagingOptions } from '../checkpoint/store.ts';
+import type { PagingOptions } from '../checkpoint/paging-options.ts';
 import { SystemRefusal } from '../kernel/c-library.ts';
 import { MAPPED_PAGES_MAX } from '../format/paging-format.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';

@@ -6,6 +6,7 @@ import { ContinuoError, GuestTrapError, assert } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
+import { sealedOrPlain } from '../seal/job-seal.ts';
 import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
@@ -99,7 +100,7 @@ export class GuestRun {
     this.#data = data;
     this.#control = control;
     this.#post = post;
-    if (data.fork && data.jobDirectory !== undefined) this.#saveWriter = new SaveWriter(control.buffer);
+    if (data.fork && data.jobDirectory !== undefined) this.#saveWriter = new SaveWriter(control.buffer, data.seal);
   }
 
   run(): RunEnd {
@@ -302,7 +303,7 @@ export class GuestRun {
   }
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
-    const { jobDirectory } = this.#data;
+    const { jobDirectory, seal } = this.#data;
     const blocking = new GuestBlocking(
       this.#control,
       () => this.#post({ kind: 'wantsInput' }),
@@ -311,7 +312,7 @@ export class GuestRun {
     const stdout = this.#outputTarget(description.stdout, 'stdout');
     const stderr = this.#outputTarget(description.stderr, 'stderr');
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
-      ...(jobDirectory === undefined ? {} : { device: new FileDevice(jobDirectory) }),
+      ...(jobDirectory === undefined ? {} : { device: sealedOrPlain(new FileDevice(jobDirectory), seal) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
       onNotice: this.#notice,
     });

@@ -2,7 +2,6 @@ import { EventEmitter } from 'node:events';
 import { basename, resolve } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { AutoInterval, DEFAULT_MTBF_MS, observedMtbf } from '../checkpoint/interval.ts';
-import { lockJobDirectory } from '../checkpoint/job-directory.ts';
 import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
@@ -11,6 +10,7 @@ import { kernelPagingObstacle } from '../kernel/paging-probe.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
+import type { Secret } from '../seal/sealing-key.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, OutputTarget } from '../wasi/config.ts';
 import { ControlWords, Request } from './control-words.ts';
@@ -20,6 +20,7 @@ import { InputFeed } from './input-feed.ts';
 import { refuseExposedJob } from './job-isolation.ts';
 import { PagerWorker } from './pager-worker.ts';
 import type { TrackerChoice, TrackerName } from './tracking-choice.ts';
+import { takeJob } from './taken-job.ts';
 import type {
   GuestFigures,
   GuestMessage,
@@ -94,10 +95,17 @@ export interface MachineOptions {
   readonly tracker?: TrackerName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
+  /**
+   * Seals a job that is made, and opens one that is sealed: its files say nothing to those who lack the secret, and a changed
+   * one is refused.
+   */
+  readonly secret?: Secret;
   /** A checkpoint after every so many safepoints (loop heads and calls passed), for experiments that must not depend on speed. */
   readonly everySafepoints?: number;
   /** A checkpoint after every so many steps that the program reports by `progress` (see `include/continuo.h`). */
   readonly everySteps?: number;
+  /** The process answers this signal by `checkpoint()`, as the command does: `continuo export` may send it. */
+  readonly checkpointSignal?: 'SIGUSR1';
   /**
    * Records the page references of the run in this file, and its checkpoints without taking them. Not with a job nor with
    * `frameCount`: what they would do to the run is what a simulation of the trace tells.
@@ -117,6 +125,8 @@ export type ResumeOptions = Pick<
   | 'policy'
   | 'fork'
   | 'tracker'
+  | 'secret'
+  | 'checkpointSignal'
 >;
 
 export type MachineEnd = RunEnd & RunFigures;
@@ -240,16 +250,17 @@ export class Machine extends EventEmitter<MachineEvents> {
     const description = describe(options);
     const jobDirectory = options.job === undefined ? undefined : resolve(options.job);
     if (jobDirectory !== undefined) refuseExposedJob(jobDirectory, description);
-    const { program, fresh = false, everySafepoints, trace } = options;
+    const { program, fresh = false, everySafepoints, trace, checkpointSignal } = options;
     if (trace !== undefined && (jobDirectory !== undefined || options.frameCount !== undefined)) {
       throw new UsageError('bad-argument', 'a run that is traced has neither a job nor a budget of memory');
     }
-    const lock = jobDirectory === undefined ? undefined : lockJobDirectory(jobDirectory, { create: true });
+    const { lock, seal } = takeJob(jobDirectory, options.secret, { fresh, create: true, checkpointSignal });
     const { everySteps } = options;
     const data = {
       description,
       programBytes: program,
       jobDirectory,
+      seal,
       fresh,
       everySafepoints,
       everySteps,
@@ -264,12 +275,13 @@ export class Machine extends EventEmitter<MachineEvents> {
   static resume(job: string, options: ResumeOptions = {}): Machine {
     const interval = checkedInterval(options);
     const jobDirectory = resolve(job);
-    const lock = lockJobDirectory(jobDirectory);
-    const { everySafepoints, everySteps } = options;
+    const { everySafepoints, everySteps, checkpointSignal } = options;
+    const { lock, seal } = takeJob(jobDirectory, options.secret, { checkpointSignal });
     const nothing = { description: undefined, programBytes: undefined, fresh: false, tracePath: undefined };
     const data = {
       ...nothing,
       jobDirectory,
+      seal,
       everySafepoints,
       everySteps,
       paging: pagingOf(options),

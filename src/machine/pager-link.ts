@@ -5,6 +5,7 @@ import { assert } from '../error/errors.ts';
 import type { JobIdentity } from '../format/job-format.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
+import type { JobSeal } from '../seal/job-seal.ts';
 import { type EncodedError, decodeError } from './error-transport.ts';
 
 /**
@@ -52,7 +53,9 @@ export interface AttachOrder {
   readonly guestBytesMax: number;
   readonly frameCount: number;
   readonly replacement: ReplacementName | undefined;
-  readonly source: { readonly jobDirectory: string } | { readonly identity: JobIdentity; readonly program: Uint8Array };
+  readonly source:
+    | { readonly jobDirectory: string; readonly seal: JobSeal | undefined }
+    | { readonly identity: JobIdentity; readonly program: Uint8Array };
 }
 
 export interface CommitOrder {

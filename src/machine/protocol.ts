@@ -2,6 +2,7 @@ import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
+import type { JobSeal } from '../seal/job-seal.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { EncodedError } from './error-transport.ts';
@@ -43,6 +44,8 @@ export interface GuestThreadData {
   /** The program's bytes; undefined to take them from the job. */
   readonly programBytes: Uint8Array | undefined;
   readonly jobDirectory: string | undefined;
+  /** What the job's files are sealed with; undefined: they are not. */
+  readonly seal: JobSeal | undefined;
   readonly fresh: boolean;
   /** A checkpoint after every so many safepoints; undefined for none. */
   readonly everySafepoints: number | undefined;

@@ -130,7 +130,7 @@ export class RemoteStore implements RunStore, RunPager {
 
 /** Opens the job of a directory, or a paging file that no restart needs, in the thread that pages, and gives it the guest's memory. */
 export function openRemoteStore(
-  { pagerLink, paging }: Pick<GuestThreadData, 'pagerLink' | 'paging'>,
+  { pagerLink, paging, seal }: Pick<GuestThreadData, 'pagerLink' | 'paging' | 'seal'>,
   { rewritten, guestMemory }: GuestInstance,
   source: string | { readonly identity: JobIdentity; readonly program: Uint8Array },
   latest: Checkpoint | undefined,
@@ -140,7 +140,7 @@ export function openRemoteStore(
   const order = {
     ...paging,
     guestBytesMax,
-    source: typeof source === 'string' ? { jobDirectory: source } : source,
+    source: typeof source === 'string' ? { jobDirectory: source, seal } : source,
   };
   return new RemoteStore(new PagerLink(pagerLink), guestMemory, order, latest);
 }

@@ -3,6 +3,7 @@ import type { StartedSave } from '../checkpoint/checkpoint-store.ts';
 import { assert, StorageError } from '../error/errors.ts';
 import type { PendingBuffers } from '../save/pending-pages.ts';
 import type { FileSave, SaveResult, SlotSave } from '../save/save-work.ts';
+import type { JobSeal } from '../seal/job-seal.ts';
 import { type EncodedError, decodeError } from './error-transport.ts';
 
 /** A file that this thread has open. */
@@ -24,6 +25,8 @@ export interface SaveOrder {
 }
 
 export interface SaveThreadData {
+  /** What the job's files are sealed with. */
+  readonly seal: JobSeal | undefined;
   /** The machine's control words. */
   readonly control: SharedArrayBuffer;
   readonly words: SharedArrayBuffer;
@@ -47,10 +50,10 @@ export class SaveWriter {
   #given = 0;
 
   /** Starts the thread, which takes as long as many a checkpoint: so before there is a guest. */
-  constructor(control: SharedArrayBuffer) {
+  constructor(control: SharedArrayBuffer, seal: JobSeal | undefined) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    const data: SaveThreadData = { control, words: this.#words.buffer, port: port2 };
+    const data: SaveThreadData = { seal, control, words: this.#words.buffer, port: port2 };
     this.#worker = new Worker(new URL('./save-thread.js', import.meta.url), {
       workerData: data,
       transferList: [port2],

@@ -1,15 +1,10 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-
-/** Bytes of a file that are sealed as one. */
-export const BLOCK_BYTES = 4096;
-/** What a sealed block takes: nonce, tag, length, version, contents, and zeros up to a whole number of sectors. */
-export const SEALED_BLOCK_BYTES = 4608;
+import { BLOCK_BYTES, SEAL_TAG_BYTES, SEALED_BLOCK_BYTES } from '../format/seal-format.ts';
 
 const ALGORITHM = 'aes-256-gcm';
 const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
 const META_BYTES = 8;
-const BODY_AT = NONCE_BYTES + TAG_BYTES;
+const BODY_AT = NONCE_BYTES + SEAL_TAG_BYTES;
 const BODY_BYTES = META_BYTES + BLOCK_BYTES;
 const PREFIX_BYTES = 8;
 const COUNT_MAX = 0xffffffff;

@@ -1,5 +1,6 @@
 import type { DeviceFile } from '../device/device.ts';
-import { BLOCK_BYTES, BlockCipher, contentsOf, Opened, SEALED_BLOCK_BYTES } from './block-cipher.ts';
+import { BLOCK_BYTES, SEALED_BLOCK_BYTES } from '../format/seal-format.ts';
+import { BlockCipher, contentsOf, Opened } from './block-cipher.ts';
 
 /** Blocks that are written or read at a time: 288 KB. */
 const RUN_BLOCKS = 64;

@@ -154,8 +154,86 @@ export function checkHeldPart(device: Device, part: HeldPart): void {
   }
 }
 
+/** The file of a generation; a later one has the same, when this one's output was released. */
 export function heldFileName(generation: number): string {
   return `output-held-${generation % FILE_COUNT}`;
+}
+
+/**
+ * Copies the output that a state holds back out of a job directory, part by part; false: a file does not hold it, or no longer.
+ */
+export function copyHeldOutput(device: Device, parts: readonly HeldPart[], take: (bytes: Uint8Array) => void): boolean {
+  const names = new Set(device.list());
+  for (const { generation, lengthBytes, checksum } of parts) {
+    const name = heldFileName(generation);
+    if (!names.has(name)) return false;
+    const file = device.openFile(name, 'read');
+    try {
+      if (file.sizeBytes() < lengthBytes) return false;
+      let found = 0;
+      for (let at = 0; at < lengthBytes; at += BUFFER_BYTES) {
+        const view = new Uint8Array(Math.min(BUFFER_BYTES, lengthBytes - at));
+        found = crc32(view.subarray(0, file.readInto(view, at)), found);
+        take(view);
+      }
+      if (found !== checksum) return false;
+    } finally {
+      file.close();
+    }
+  }
+  return true;
+}
+
+/** Puts output that a state holds back into a new job directory, as it comes. */
+export class HeldOutputImport {
+  readonly #device: Device;
+  readonly #parts: readonly HeldPart[];
+  #part = 0;
+  #atBytes = 0;
+  #file: DeviceFile | undefined;
+
+  /** @throws CorruptionError for parts that no state has. */
+  constructor(device: Device, parts: readonly HeldPart[]) {
+    this.#device = device;
+    this.#parts = parts;
+    const names = new Set(parts.map(({ generation }) => heldFileName(generation)));
+    if (names.size < parts.length) throw new CorruptionError('the state holds output of too many generations');
+  }
+
+  /** @throws CorruptionError when there is more than the state says. */
+  add(bytes: Uint8Array): void {
+    let rest = bytes;
+    while (rest.length > 0) {
+      this.#finishParts();
+      const part = this.#parts[this.#part];
+      if (part === undefined) throw new CorruptionError('there is more held output than the state says');
+      this.#file ??= this.#device.openFile(heldFileName(part.generation), 'create');
+      const piece = rest.subarray(0, part.lengthBytes - this.#atBytes);
+      this.#file.write(piece, this.#atBytes);
+      this.#atBytes += piece.length;
+      rest = rest.subarray(piece.length);
+    }
+  }
+
+  /** @throws CorruptionError when something is missing. */
+  finish(): void {
+    this.#finishParts();
+    if (this.#part < this.#parts.length) throw new CorruptionError('there is less held output than the state says');
+  }
+
+  #finishParts(): void {
+    while (this.#part < this.#parts.length && this.#atBytes === this.#parts[this.#part].lengthBytes) {
+      this.#file?.sync();
+      this.close();
+      this.#part += 1;
+      this.#atBytes = 0;
+    }
+  }
+
+  close(): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
 }
 
 export function isHeldName(name: string): boolean {

@@ -125,7 +125,9 @@ export class StandardOutput {
     }
     this.#releasePositions = this.streams.map((_, index) => state?.streams[index]?.releasedBytes ?? 0);
     const counts = state === undefined || device === undefined ? undefined : readCounts(device);
-    if (device !== undefined && this.streams.some((stream) => stream !== undefined && countsFor(stream.port))) {
+    // A file can be looked at, but not by whoever moves the job to another machine.
+    const isCounted = this.streams.some((stream) => stream !== undefined && (stream.isHeld || countsFor(stream.port)));
+    if (device !== undefined && (isCounted || this.#held !== undefined)) {
       const exists = device.list().includes(COUNT_FILE);
       this.#countFile = device.openFile(COUNT_FILE, exists ? 'write' : 'create');
     }
@@ -179,7 +181,8 @@ export class StandardOutput {
             'they were written after the checkpoint, and the program writes them again',
         );
       }
-      return;
+      // A file of known size was cut, and what was held leaves again. Of any other only the counts tell what it has.
+      if (state.fileBytes !== null) return;
     }
     if (counts === undefined) return;
     const { releasedBytes, leavingBytes } = counts;
@@ -300,13 +303,13 @@ export class StandardOutput {
 
   #storeCounts(): void {
     if (this.#countFile === undefined) return;
-    for (const [index, stream] of this.streams.entries()) {
-      const released = stream?.releasedBytes ?? 0;
-      this.#countRecord.writeUInt32LE(released % 2 ** 32, 8 * index);
-      this.#countRecord.writeUInt32LE(Math.floor(released / 2 ** 32), 8 * index + 4);
-      this.#countRecord.writeUInt32LE(stream?.leavingBytes ?? 0, 16 + 4 * index);
-    }
-    this.#countRecord.writeUInt32LE(crc32(this.#countRecord.subarray(0, COUNT_BYTES - 4)), COUNT_BYTES - 4);
+    encodeCounts(
+      this.#countRecord,
+      this.streams.map((stream) => ({
+        releasedBytes: stream?.releasedBytes ?? 0,
+        leavingBytes: stream?.leavingBytes ?? 0,
+      })),
+    );
     this.#countFile.write(this.#countRecord, 0);
   }
 
@@ -335,6 +338,41 @@ function countsFor(port: OutputPort): boolean {
 interface OutputCounts {
   readonly releasedBytes: number;
   readonly leavingBytes: number;
+}
+
+/** Whether all that a state holds back has left the process since, so that its files may have been used again. */
+export function allHasLeft({ streams }: StandardOutputState, shownBytes: readonly number[] | null): boolean {
+  return shownBytes !== null && streams.every(({ producedBytes }, index) => (shownBytes[index] ?? 0) >= producedBytes);
+}
+
+/** How many bytes of both streams have left, by the job directory; undefined where nothing there tells. */
+export function readReleasedBytes(device: Device): number[] | undefined {
+  return readCounts(device)?.map(({ releasedBytes }) => releasedBytes);
+}
+
+/** Puts what `readReleasedBytes` found in another directory into a new one. */
+export function writeReleasedBytes(device: Device, released: readonly number[]): void {
+  const record = Buffer.alloc(COUNT_BYTES);
+  encodeCounts(
+    record,
+    released.map((releasedBytes) => ({ releasedBytes, leavingBytes: 0 })),
+  );
+  const file = device.openFile(COUNT_FILE, 'create');
+  try {
+    file.write(record, 0);
+    file.sync();
+  } finally {
+    file.close();
+  }
+}
+
+function encodeCounts(record: Buffer, counts: readonly OutputCounts[]): void {
+  for (const [index, { releasedBytes, leavingBytes }] of counts.entries()) {
+    record.writeUInt32LE(releasedBytes % 2 ** 32, 8 * index);
+    record.writeUInt32LE(Math.floor(releasedBytes / 2 ** 32), 8 * index + 4);
+    record.writeUInt32LE(leavingBytes, 16 + 4 * index);
+  }
+  record.writeUInt32LE(crc32(record.subarray(0, COUNT_BYTES - 4)), COUNT_BYTES - 4);
 }
 
 /** The counts of an earlier run; undefined where there are none that hold together. */

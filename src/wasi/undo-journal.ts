@@ -203,30 +203,33 @@ export class FoundJournal {
     this.#seed = seed;
     this.#file = file;
     this.#endBytes = endBytes;
-    // What follows the last whole record is of no effect, and must not stand between it and a mark.
-    file.truncate(endBytes);
   }
 
-  /** The journals that a restart from state `fromGeneration` has to undo, newest first. */
-  static findLive(device: Device, fromGeneration: number): FoundJournal[] {
+  /**
+   * The journals that a restart from state `fromGeneration` has to undo, newest first. `readOnly`: they are only looked at, while
+   * they are written perhaps.
+   */
+  static findLive(device: Device, fromGeneration: number, readOnly = false): FoundJournal[] {
     const found: FoundJournal[] = [];
     const names = new Set(device.list());
     for (let index = 0; index < FILE_COUNT; index++) {
       const name = fileName(index);
       if (!names.has(name)) continue;
-      const journal = FoundJournal.#read(device.openFile(name, 'write'), fromGeneration);
+      const journal = FoundJournal.#read(device.openFile(name, readOnly ? 'read' : 'write'), fromGeneration, readOnly);
       if (journal !== undefined) found.push(journal);
     }
     return found.sort((a, b) => b.generation - a.generation);
   }
 
-  static #read(file: DeviceFile, fromGeneration: number): FoundJournal | undefined {
+  static #read(file: DeviceFile, fromGeneration: number, readOnly: boolean): FoundJournal | undefined {
     const survey = surveyJournal(file);
     if (survey === undefined || survey.generation < fromGeneration) {
       file.close();
       return undefined;
     }
     const { generation, seed, records, endBytes } = survey;
+    // What follows the last whole record is of no effect, and must not stand between it and a mark.
+    if (!readOnly) file.truncate(endBytes);
     return new FoundJournal(generation, seed, file, records, endBytes);
   }
 

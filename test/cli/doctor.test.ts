@@ -35,7 +35,7 @@ describe('continuo doctor', () => {
     expect(find(probes, 'Node.js')).toMatchObject({ works: true, found: expect.stringContaining(process.version) });
     expect(find(probes, '--tracker kernel').works).toBe(kernelTrackingObstacle() === undefined);
     expect(find(probes, '--tracker kernel --memory').works).toBe(kernelPagingObstacle() === undefined);
-    expect(find(probes, 'file system').found).toMatch(/(µs|ms| s) for 64 KiB \(median of 20\)$/);
+    expect(find(probes, 'file system').found).toMatch(/(µs|ms| s) for a page \(median of 20\)$/);
     expect(readdirSync(folder), 'what it tried out is removed').toEqual([]);
   });
 

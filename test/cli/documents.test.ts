@@ -121,8 +121,8 @@ describe('docs/cli.md', () => {
     const text = read('docs/cli.md');
     const described = optionsIn('run');
     expect(described.toSorted()).toEqual(run.filter((option) => option !== '--help').toSorted());
-    for (const name of ['diff', 'memory', 'gc', 'compare', 'trace', 'simulate', 'interval', 'doctor'])
-      expect([name, optionsIn(name)]).toEqual([name, await optionsOf(name)]);
+    const others = ['diff', 'memory', 'gc', 'compare', 'trace', 'simulate', 'interval', 'export', 'restart', 'doctor'];
+    for (const name of others) expect([name, optionsIn(name)]).toEqual([name, await optionsOf(name)]);
     const [, resumeText] = /## `continuo resume`\n\n([^#]+)/.exec(text)!;
     const mentioned = Array.from(resumeText.matchAll(/`(--[a-z-]+)`/g), ([, option]) => option);
     expect(mentioned.toSorted()).toEqual(
@@ -131,7 +131,12 @@ describe('docs/cli.md', () => {
         .filter((option) => option !== '--help')
         .toSorted(),
     );
-    expect(inspect).toEqual(['--json', '--help']);
-    expect(await optionsOf('verify')).toEqual(['--json']);
+    const look = ['--json', '--key-file <file>', '--passphrase-file <file>'];
+    expect(inspect).toEqual([...look, '--help']);
+    expect(await optionsOf('verify')).toEqual(look);
+    for (const name of ['inspect', 'verify']) {
+      const [, section] = new RegExp(`## \`continuo ${name}\`\n\n([^#]+)`).exec(text)!;
+      for (const option of ['--json', '--key-file', '--passphrase-file']) expect(section).toContain(`\`${option}\``);
+    }
   });
 });

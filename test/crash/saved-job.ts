@@ -4,7 +4,7 @@
  */
 import type { CheckpointStore, PolicyName, StartedSave } from '../../src/checkpoint/checkpoint-store.ts';
 import { createStore, openStore } from '../../src/checkpoint/policies.ts';
-import type { PagingOptions } from '../../src/checkpoint/store.ts';
+import type { PagingOptions } from '../../src/checkpoint/paging-options.ts';
 import type { Device } from '../../src/device/device.ts';
 import { Workbench } from '../../src/format/workbench.ts';
 import { PAGE_BYTES } from '../../src/memory/layout.ts';

@@ -115,7 +115,10 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
       const bytes = Uint8Array.from(original);
       device.files.set(name, bytes);
       const passed = isPassed(device, name, wasi);
-      for (let at = 0; at < bytes.length; at += stepAt(name, at)) {
+      // Where a byte is of no use, the next one tried lies further on; when that is of use, those between are tried as well.
+      let triedTo = -1;
+      let step = 1;
+      for (let at = 0; at < bytes.length; at += step) {
         const before = bytes[at];
         // One bit, another one at each place; a byte that is not zero also becomes zero now and then.
         bytes[at] = at % 11 === 0 && before !== 0 ? 0 : before ^ (1 << ((at * 7) % 8));
@@ -129,6 +132,14 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
           expect(takenFrom(device) === taken, place).toBe(true);
         }
         bytes[at] = before;
+        if (found === 'sound') {
+          step = stepAt(name, at);
+          triedTo = at;
+        } else {
+          if (at > triedTo + 1) at = triedTo;
+          triedTo = at;
+          step = 1;
+        }
       }
     }
     console.log(`${policy}: ${flipped} bytes made wrong one at a time, ${unused} of them of no use`);
@@ -158,10 +169,10 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
   });
 });
 
-/** Every byte, but of the record areas' ends, which hold zeros only, one here and there. */
+/** From a byte of no use to the next one tried: parts of a job are longer, and the ends of record areas hold zeros only. */
 function stepAt(name: string, at: number): number {
   const inAreas = name === 'paging' && at >= SLOT_BYTES && at < FIRST_FREE_SLOT * SLOT_BYTES;
-  return inAreas && (at - SLOT_BYTES) % RECORD_AREA_BYTES > 4096 ? 61 : 1;
+  return inAreas && (at - SLOT_BYTES) % RECORD_AREA_BYTES > 4096 ? 61 : 8;
 }
 
 function stateOf(device: MemoryDevice): Uint8Array {

@@ -92,6 +92,7 @@ describe.runIf(kernelTracks)('both trackers', () => {
           pagerLink: undefined,
           tracePath: undefined,
           tracker: 'software',
+          seal: undefined,
         },
         control,
         () => {},

@@ -9,7 +9,7 @@ import type { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
 import { Store } from '../../src/checkpoint/store.ts';
 import type { Device, DeviceFile } from '../../src/device/device.ts';
 import { PAGE_BYTES } from '../../src/memory/layout.ts';
-import { BLOCK_BYTES, SEALED_BLOCK_BYTES } from '../../src/seal/block-cipher.ts';
+import { BLOCK_BYTES, SEALED_BLOCK_BYTES } from '../../src/format/seal-format.ts';
 import { SealedDevice } from '../../src/seal/sealed-device.ts';
 import { crash, CrashDevice, type Medium, openOperations } from '../store/crash-device.ts';
 import { explore } from '../store/fates.ts';
