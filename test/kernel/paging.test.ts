@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FIRST_FREE_SLOT, SLOT_BYTES } from '../../src/format/paging-format.ts';
-import { command, continuo, program, scratch, workload } from '../cli/continuo.ts';
+import { command, continuo, program, RunningCommand, scratch, workload } from '../cli/continuo.ts';
 import { counted, counts } from '../cli/guests.ts';
 import { compileKernelCommand, hasClang } from '../machine/kernel-programs.ts';
 import { killUntilDone, seed } from '../machine/kill-schedule.ts';
@@ -45,6 +45,14 @@ async function run(tracker: Tracker, path: string, args: readonly string[], fram
   expect(paging.frames).toBe(frames);
   expect(paging.residentPages).toBeLessThanOrEqual(frames);
   return { stdout, paging, pages };
+}
+
+/** Runs a job until it says this, and kills it. */
+async function killAt(text: string, args: readonly string[]): Promise<void> {
+  const running = new RunningCommand(['run', '--verbose', ...args]);
+  await running.waitFor(text);
+  running.kill('SIGKILL');
+  expect((await running.ended).signal).toBe('SIGKILL');
 }
 
 describe.runIf(kernelPages)('paging by the kernel', { timeout: HANG_MS }, () => {
@@ -162,6 +170,17 @@ describe.runIf(kernelPages)('paging by the kernel', { timeout: HANG_MS }, () => 
     expect(Buffer.compare(readFileSync(join(folder, 'output')), sum)).toBe(0);
   });
 
+  it('goes on with a sealed job', async () => {
+    const folder = scratch();
+    const key = join(folder, 'key');
+    writeFileSync(key, 'ab'.repeat(32));
+    const sealed = ['--job', join(folder, 'job'), '--key-file', key, '--interval', '20ms'];
+    const args = ['--tracker', 'kernel', '--memory', '60p', ...sealed, workload('sort'), '200000', '3'];
+    await killAt('checkpoint 3 ', args);
+    const { stdout } = await run('kernel', workload('sort'), ['200000', '3'], 60, ...sealed);
+    expect(stdout).toBe(expected('sort', 200_000));
+  });
+
   it('grows to 4 GB in 16 frames, with checkpoints', async () => {
     const folder = scratch();
     // Writes a word across two pages of each MB as the memory grows, and reads all back.
@@ -215,15 +234,14 @@ describe.runIf(kernelPages)('storage that fails while the kernel pages', { timeo
     const folder = scratch();
     const job = join(folder, 'job');
     const options = ['--job', job, '--tracker', 'kernel', '--memory', '16p', '--every', '3000', '--interval', 'none'];
-    const args = ['run', ...options, workload('floyd-warshall'), '160', '3'];
-    const killed = spawnSync(process.execPath, [command, ...args], { timeout: 1500, killSignal: 'SIGKILL' });
-    const finished = killed.signal === null;
+    const args = [...options, workload('floyd-warshall'), '160', '3'];
+    await killAt('checkpoint 9 ', args);
     const file = join(job, 'paging');
     const bytes = readFileSync(file);
     for (let slot = FIRST_FREE_SLOT; slot * SLOT_BYTES < bytes.length; slot++) bytes[slot * SLOT_BYTES + 9] ^= 1;
     writeFileSync(file, bytes);
-    const { exitCode, stderr, stdout } = await continuo(args);
-    expect({ exitCode, stderr, finished, stdout }).toMatchObject({
+    const { exitCode, stderr, stdout } = await continuo(['run', ...args]);
+    expect({ exitCode, stderr, stdout }).toMatchObject({
       exitCode: 65,
       stderr: expect.stringMatching(/paging is damaged at byte/),
       stdout: '',
