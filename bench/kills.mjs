@@ -1,6 +1,6 @@
 // Kills jobs by SIGKILL at random instants, again and again: every policy, with and without --fork, with all pages resident
 // and with few, over the workloads. Each job must leave what an uninterrupted run under node:wasi leaves.
-//   node bench/kills.mjs [--kills N] [--seed N] [--at-once N] [--sizes small|large] [--dist DIR] [--json FILE]
+//   node bench/kills.mjs [--kills N] [--minutes N] [--seed N] [--at-once N] [--sizes small|large] [--dist DIR] [--json FILE]
 // The instants follow from the seed; what they hit is the machine's. Ends with 1 when a result was wrong.
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -11,6 +11,7 @@ import { machineFacts, parseArguments, writeResult } from './measure.mjs';
 
 const { options } = parseArguments({
   kills: '1000',
+  minutes: '60',
   seed: String(Date.now() % 1_000_000),
   'at-once': '2',
   sizes: 'large',
@@ -35,6 +36,8 @@ const LATER_MS = 400;
 
 const command = path.join(options.dist, 'cli', 'main.js');
 const killsWanted = Number(options.kills);
+const endMs = performance.now() + 60_000 * Number(options.minutes);
+const killsMore = () => kills < killsWanted && performance.now() < endMs;
 const random = mulberry32(Number(options.seed));
 const below = (limit) => Math.floor(random() * limit);
 const pick = (among) => among[below(among.length)];
@@ -51,7 +54,7 @@ try {
   let next = 0;
   await Promise.all(
     Array.from({ length: Number(options['at-once']) }, async () => {
-      while (kills < killsWanted) {
+      while (killsMore()) {
         const one = cases[next++ % cases.length];
         await runJob(one, expected[one.workload]);
       }
@@ -103,7 +106,7 @@ async function runJob(one, expected) {
   const output = path.join(own, 'output');
   one.jobs += 1;
   for (let ownKills = 0; ;) {
-    const ended = await runOnce(one, own, output, kills < killsWanted && ownKills < KILLS_OF_A_JOB[one.policy]);
+    const ended = await runOnce(one, own, output, killsMore() && ownKills < KILLS_OF_A_JOB[one.policy]);
     if (ended.killed) {
       kills += 1;
       ownKills += 1;

@@ -102,7 +102,10 @@ function copySynced(from, to) {
 }
 
 function run(args) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [command, ...args], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [command, ...args], {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+  });
   if (status !== 0) throw new Error(`${args[0]} ended with ${status}: ${stderr}`);
   return stdout;
 }

@@ -173,6 +173,29 @@ const figures = {
       measuredOn(result),
     ];
   },
+  kills: (result) => {
+    const rows = result.policies.map(({ policy, jobs, kills, right }) => [policy, ...[jobs, kills, right].map(String)]);
+    const { date, node, platform, kills, killsOfRunning, jobs, right } = result;
+    return [
+      `${kills} kills by SIGKILL, ${killsOfRunning} of them while the program ran, with and without \`--fork\` and \`--memory\`: ` +
+        `${right} of ${jobs} jobs ended with the output of an uninterrupted run.`,
+      table(['policy', 'jobs', 'kills', 'right'], rows),
+      `Counted ${date} with Node ${node} on ${platform}.`,
+    ];
+  },
+  hostile: (result) => {
+    const rows = result.targets.map(({ name, ...counts }) => [
+      name,
+      ...[counts.inputs, counts.fixed, counts.accepted, counts.refused].map(String),
+    ]);
+    const { date, node, inputs, failures } = result;
+    return [
+      `${inputs} damaged files, half of them with their checksums made right again: all were accepted with right results or ` +
+        `refused with an error that says where, but for ${failures.length}.`,
+      table(['file', 'inputs', 'with right checksums', 'accepted', 'refused'], rows),
+      `Counted ${date} with Node ${node}.`,
+    ];
+  },
   programs: (result) => {
     const rows = result.programs.map((program) => {
       const { title, name, source, bytes, functions, rewriteMs, codeGrowth, kills, identical, rounds = [] } = program;

@@ -14,7 +14,10 @@ import { STAGED_PAGES_MAX, type Workbench } from '../format/workbench.ts';
 import { checksumOfWords, damagedFile } from '../pager/page-damage.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { ChainPages, type OpenLink } from './copied-pages.ts';
-import { checkpointFileName, isCheckpointFile } from './job-directory.ts';
+import { checkpointFileName, generationOfFile, isCheckpointFile } from './job-directory.ts';
+
+/** The trigger of a checkpoint that goes back to an older one. */
+export const BACK_TRIGGER = 'back';
 
 /** A reader beside a job gives up after so many attempts. */
 const LIVE_ATTEMPTS_MAX = 20;
@@ -44,34 +47,40 @@ export class CheckpointChain {
   readonly latest: Checkpoint | undefined;
   /** The policy that took it. */
   readonly latestPolicy: string | undefined;
+  /** What the header of the newest file says. */
+  readonly fields: CheckpointFileFields | undefined;
   /** A file whose save did not complete. */
   readonly rejected: { readonly name: string; readonly reason: string; readonly fault: FileFault } | undefined;
   /** Pages in the files that only say what changed. */
   changedPages = 0;
   /** From the full file to the newest. */
   #names: string[] = [];
+  /** What a file builds on, by its name, where it is known. */
+  readonly #bases = new Map<string, number>();
   readonly #device: Device;
   readonly #jobId: Uint8Array;
   readonly #bench: Workbench;
 
-  constructor(device: Device, jobId: Uint8Array, bench: Workbench) {
+  /** With `at`, the chain of the checkpoint of that generation instead of the newest. */
+  constructor(device: Device, jobId: Uint8Array, bench: Workbench, at?: number) {
     this.#device = device;
     this.#jobId = jobId;
     this.#bench = bench;
-    const names = device.list().filter(isCheckpointFile).toReversed();
+    const names = at === undefined ? device.list().filter(isCheckpointFile).toReversed() : [checkpointFileName(at)];
     let newest: Link | FileFault | undefined;
     for (const name of names.slice(0, 2)) {
       newest = this.#read(name, true);
       if (!isFault(newest)) break;
       const reason = `${name}: ${newest.what} should be ${newest.expected} and is ${newest.found}`;
       // A save begins when the one before it is durable, so there is one incomplete file at most.
-      if (this.rejected !== undefined) throw this.#damaged(name, newest);
+      if (this.rejected !== undefined || at !== undefined) throw this.#damaged(name, newest);
       this.rejected = { name, reason, fault: newest };
       newest = undefined;
     }
     if (newest === undefined || isFault(newest)) return;
     const { fields, name } = newest;
     this.#names = this.#namesBack(newest);
+    this.fields = fields;
     this.latestPolicy = fields.policy;
     this.latest = { ...fields, state: this.#stateOf(name, fields) };
   }
@@ -80,11 +89,11 @@ export class CheckpointChain {
    * The chain for a reader without the job's lock: the process that has it may remove files meanwhile, so damage counts only
    * when the directory is as it was.
    */
-  static readLive(device: Device, jobId: Uint8Array, bench: Workbench): CheckpointChain {
+  static readLive(device: Device, jobId: Uint8Array, bench: Workbench, at?: number): CheckpointChain {
     for (let attempt = 1; ; attempt++) {
       const names = device.list().join();
       try {
-        return new CheckpointChain(device, jobId, bench);
+        return new CheckpointChain(device, jobId, bench, at);
       } catch (error) {
         if (!(error instanceof CorruptionError)) throw error;
         if (attempt === LIVE_ATTEMPTS_MAX || device.list().join() === names) throw error;
@@ -92,13 +101,47 @@ export class CheckpointChain {
     }
   }
 
-  /** A checkpoint is durable; what it makes unnecessary goes. */
-  extend(name: string, isFull: boolean, pagesWritten: number): void {
-    const old = isFull ? this.#names : [];
+  /** Generations that may be gone back to, newest first; those that a going back has given up are none, if still there. */
+  get kept(): readonly number[] {
+    if (this.fields === undefined) return [];
+    const { generation, oldestKept, baseGeneration, trigger } = this.fields;
+    const from = oldestKept === 0 ? generation : oldestKept;
+    return this.#device
+      .list()
+      .filter(isCheckpointFile)
+      .map(generationOfFile)
+      .filter((other) => other >= from && other <= generation)
+      .filter((other) => trigger !== BACK_TRIGGER || other <= baseGeneration || other === generation)
+      .toReversed();
+  }
+
+  /** A checkpoint is durable; what neither it nor any of the `kept` generations needs goes. */
+  extend(name: string, isFull: boolean, pagesWritten: number, kept: readonly number[]): void {
     if (isFull) this.#names = [];
     this.#names.push(name);
     this.changedPages = isFull ? 0 : this.changedPages + pagesWritten;
-    for (const unneeded of old) this.#device.remove(unneeded);
+    const needed = new Set(this.#names);
+    for (const generation of kept) this.#addNeeded(checkpointFileName(generation), needed);
+    for (const other of this.#device.list()) {
+      if (isCheckpointFile(other) && other < name && !needed.has(other)) this.#device.remove(other);
+    }
+  }
+
+  /** Adds a file and those that it builds on. What stands behind a damaged one cannot be known, and is of no use. */
+  #addNeeded(first: string, needed: Set<string>): void {
+    for (let name = first; !needed.has(name);) {
+      needed.add(name);
+      const base = this.#bases.get(name) ?? this.#baseOf(name);
+      if (base === 0) return;
+      this.#bases.set(name, base);
+      name = checkpointFileName(base);
+    }
+  }
+
+  /** The generation that a file builds on; 0 for none. */
+  #baseOf(name: string): number {
+    const link = this.#read(name, false);
+    return isFault(link) ? 0 : link.fields.baseGeneration;
   }
 
   /**
@@ -335,6 +378,15 @@ export class CheckpointChain {
   #damaged(name: string, { byteOffset, what, expected, found }: FileFault): CorruptionError {
     return damagedFile(`${this.#device.path}/${name}`, byteOffset, what, expected, found);
   }
+}
+
+/** Removes the files of the checkpoints between two, durably. */
+export function removeBetween(device: Device, older: number, newer: number): void {
+  const between = device
+    .list()
+    .filter((name) => isCheckpointFile(name) && name > checkpointFileName(older) && name < checkpointFileName(newer));
+  for (const name of between) device.remove(name);
+  if (between.length > 0) device.syncDirectory();
 }
 
 /** The entries of pages that lie in the file, in the order in which they do. */

@@ -9,6 +9,9 @@
  * Durability by cases: a checkpoint file is new, and complete when `saveToFile` has returned (see there). Files that it makes
  * unnecessary are removed after that, so whatever is lost of the removal, the newest complete file and its chain are there. A
  * newest file that is not complete never was a checkpoint: it is removed when the job is opened for writing.
+ * Where checkpoints before the newest are kept (`--keep`), their files and what they build on are needed as well, and so are those
+ * of the newest; a file says how far back. Going back (`going-back.ts`) removes the files of those given up before it returns,
+ * or the next opening does.
  * The file of the next checkpoint is not begun before the one before is durable, so an incomplete one never has a successor.
  */
 import type { Device } from '../device/device.ts';
@@ -23,7 +26,7 @@ import { preciseNowMs, saveToFile } from '../save/save-work.ts';
 import { MAPPED_PAGES_MAX } from '../format/paging-format.ts';
 import { Workbench } from '../format/workbench.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats } from './checkpoint.ts';
-import { CheckpointChain } from './checkpoint-chain.ts';
+import { BACK_TRIGGER, CheckpointChain, removeBetween } from './checkpoint-chain.ts';
 import { afterFailure, type CheckpointStore, type PolicyName, type StartedSave } from './checkpoint-store.ts';
 import type { PageReader } from './copied-pages.ts';
 import { checkpointFileName, createJob, readJob, readProgram } from './job-directory.ts';
@@ -41,12 +44,17 @@ export interface CheckpointFilesOptions {
 export class CheckpointFiles implements CheckpointStore {
   readonly identity: JobIdentity;
   readonly rejectedCheckpoint: string | undefined;
+  /** What is damaged is found when it is gone back to. */
+  readonly keptDamage = undefined;
   readonly #device: Device;
   readonly #job: JobFile;
   readonly #bench = Workbench.ofThread();
   readonly #incremental: boolean;
   readonly #readOnly: boolean;
   readonly #chain: CheckpointChain;
+  keep: number;
+  /** Generations that may be gone back to, newest first. */
+  #kept: readonly number[];
   #latest: Checkpoint | undefined;
   #memory: GuestMemory | undefined;
   #pager: Pager | undefined;
@@ -64,9 +72,15 @@ export class CheckpointFiles implements CheckpointStore {
       : new CheckpointChain(device, this.#job.jobId, this.#bench);
     this.#latest = this.#chain.latest;
     this.rejectedCheckpoint = this.#chain.rejected?.reason;
-    if (readOnly || this.#chain.rejected === undefined) return;
-    device.remove(this.#chain.rejected.name);
-    device.syncDirectory();
+    const { fields, rejected, kept } = this.#chain;
+    this.keep = Math.max(1, fields?.keep ?? 1);
+    this.#kept = kept;
+    if (readOnly) return;
+    if (rejected !== undefined) {
+      device.remove(rejected.name);
+      device.syncDirectory();
+    }
+    if (fields?.trigger === BACK_TRIGGER) removeBetween(device, fields.baseGeneration, fields.generation);
   }
 
   /** Makes a job in a directory that is empty or holds the remains of an unfinished creation, and opens it. */
@@ -82,6 +96,15 @@ export class CheckpointFiles implements CheckpointStore {
 
   get latest(): Checkpoint | undefined {
     return this.#latest;
+  }
+
+  olderStates(): Uint8Array[] {
+    const older = this.#kept.filter((generation) => generation !== this.#latest?.generation).toReversed();
+    return older.map((at) => new CheckpointChain(this.#device, this.#job.jobId, this.#bench, at).latest!.state);
+  }
+
+  retain(keep: number): void {
+    this.keep = keep;
   }
 
   /** The policy that took the newest checkpoint, when the job was opened. */
@@ -153,6 +176,7 @@ export class CheckpointFiles implements CheckpointStore {
     pager?.startInterval(pageCount, pager.pages.subarray(savedCount, changedCount));
     const name = checkpointFileName(generation);
     const timeMs = Date.now();
+    const kept = [generation, ...this.#kept].slice(0, this.keep);
     const start = {
       generation,
       jobId: this.#job.jobId,
@@ -162,6 +186,8 @@ export class CheckpointFiles implements CheckpointStore {
       baseGeneration: isFull ? 0 : generation - 1,
       guestPageCount: pageCount,
       dirtyPages: changedCount,
+      keep: this.keep,
+      oldestKept: kept[kept.length - 1],
     };
     const pauseMs = preciseNowMs() - startMs;
     return {
@@ -169,7 +195,8 @@ export class CheckpointFiles implements CheckpointStore {
       work: { kind: 'file', name, start, state },
       target: this.#device,
       finish: ({ pagesWritten, zeroPages, pagesRead, bytesWritten, syncMs, endMs }) => {
-        this.#chain.extend(name, isFull, pagesWritten);
+        this.#chain.extend(name, isFull, pagesWritten, kept);
+        this.#kept = kept;
         this.#latest = {
           generation,
           timeMs,
@@ -257,7 +284,6 @@ export class CheckpointFiles implements CheckpointStore {
   /** What a failed sync leaves may look complete and not be: the file is removed as far as the system still lets us. */
   #fail(error: unknown, name: string): void {
     this.#failure = error;
-    this.#pager?.fail(error);
     try {
       this.#device.remove(name);
     } catch (failure) {

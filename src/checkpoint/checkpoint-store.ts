@@ -1,5 +1,5 @@
 import type { Device, DeviceFile } from '../device/device.ts';
-import { StorageError } from '../error/errors.ts';
+import { type CorruptionError, StorageError } from '../error/errors.ts';
 import type { JobIdentity } from '../format/job-format.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { DirtyTracker } from '../pager/dirty-tracker.ts';
@@ -25,6 +25,14 @@ export interface CheckpointStore {
   readonly rejectedCheckpoint: string | undefined;
   /** The newest committed checkpoint; undefined before the first. */
   readonly latest: Checkpoint | undefined;
+  /** How many checkpoints are kept, the newest included; as the job had it when it was opened, 1 for a new one. */
+  readonly keep: number;
+  /** Machine states of the kept checkpoints before the newest, oldest first. */
+  olderStates(): Uint8Array[];
+  /** Why kept checkpoints before the newest were given up when the job was opened; undefined when none was. */
+  readonly keptDamage: CorruptionError | undefined;
+  /** From the next checkpoint on so many are kept; those that are too many go when it is durable. */
+  retain(keep: number): void;
   readProgram(): Uint8Array;
   /**
    * Connects the store with the guest's memory, which has its size and holds zeros. With `paging`, the returned pager serves

@@ -65,5 +65,7 @@ export interface SlotCounts {
   readonly map: number;
   readonly delta: number;
   readonly state: number;
+  /** What only retained checkpoints before the newest need. */
+  readonly retained: number;
   readonly free: number;
 }

@@ -151,14 +151,13 @@ class PagingImport extends ImageImport {
   }
 }
 
-/** The file of a checkpoint that has one of its own, until its number is known. */
+/** Pages until the number of their checkpoint is known: a file's name may be part of what seals it, so it is not renamed. */
 const UNNUMBERED = checkpointFileName(0);
 const HEADER_PAGES = CHECKPOINT_HEADER_BYTES / SLOT_BYTES;
 
 /**
  * Into a checkpoint file. There pages lie in ascending order without gaps, and which of them hold zeros is only known at
- * the end: so each is put where it would lie if all came before it, and moved down at last. No page moves up, so that none
- * is overwritten before it has moved.
+ * the end: so each is put at a place of its own in another file first, and copied at last.
  */
 class FileImport extends ImageImport {
   readonly #file: DeviceFile;
@@ -183,7 +182,7 @@ class FileImport extends ImageImport {
       this.#checksums[2 * page] = results[4 * i];
       this.#checksums[2 * page + 1] = results[4 * i + 1];
       if (i + 1 < pages.length && pages[i + 1] === page + 1) continue;
-      const at = (HEADER_PAGES + pages[start]) * SLOT_BYTES;
+      const at = pages[start] * SLOT_BYTES;
       this.#file.write(staging.subarray(start * SLOT_BYTES, (i + 1) * SLOT_BYTES), at);
       start = i + 1;
     }
@@ -201,13 +200,24 @@ class FileImport extends ImageImport {
   }
 
   complete(checkpoint: ImportedCheckpoint, state: Uint8Array): void {
-    const list = this.#moveDown();
+    const name = checkpointFileName(checkpoint.generation);
+    const file = this.device.openFile(name, 'create');
+    try {
+      this.#writeTo(file, checkpoint, state);
+      file.sync();
+    } finally {
+      file.close();
+    }
+    this.device.remove(UNNUMBERED);
+  }
+
+  #writeTo(file: DeviceFile, checkpoint: ImportedCheckpoint, state: Uint8Array): void {
+    const list = this.#copyPages(file);
     const listBytes = new Uint8Array(list.buffer);
     const pagesWritten = list.length / FILE_ENTRY_WORDS;
     const listAt = (HEADER_PAGES + pagesWritten) * SLOT_BYTES;
-    this.#file.truncate(listAt);
-    this.#file.write(listBytes, listAt);
-    this.#file.write(state, listAt + listBytes.length);
+    file.write(listBytes, listAt);
+    file.write(state, listAt + listBytes.length);
     const { generation, timeMs, trigger, guestPageCount, dirtyPages } = checkpoint;
     const header = encodeCheckpointHeader(
       {
@@ -224,16 +234,16 @@ class FileImport extends ImageImport {
         stateBytes: state.length,
         listChecksum: this.bench.checksumOf(listBytes),
         stateChecksum: this.bench.checksumOf(state),
+        keep: 1,
+        oldestKept: 0,
       },
       this.bench,
     );
-    this.#file.write(header, 0);
-    this.#file.sync();
-    this.device.rename(UNNUMBERED, checkpointFileName(generation));
+    file.write(header, 0);
   }
 
   /** Returns the list of the file. */
-  #moveDown(): Uint32Array<ArrayBuffer> {
+  #copyPages(file: DeviceFile): Uint32Array<ArrayBuffer> {
     const present = this.#present;
     let count = 0;
     for (const isPresent of present) count += isPresent;
@@ -247,13 +257,10 @@ class FileImport extends ImageImport {
       }
       let end = next;
       while (end < present.length && end - next < STAGED_PAGES_MAX && present[end] !== 0) end += 1;
-      const position = HEADER_PAGES + entry;
-      if (position !== HEADER_PAGES + next) {
-        const view = this.bench.staging.subarray(0, (end - next) * SLOT_BYTES);
-        const readBytes = this.#file.readInto(view, (HEADER_PAGES + next) * SLOT_BYTES);
-        assert(readBytes === view.length, 'a page that was written is not there');
-        this.#file.write(view, position * SLOT_BYTES);
-      }
+      const view = this.bench.staging.subarray(0, (end - next) * SLOT_BYTES);
+      const readBytes = this.#file.readInto(view, next * SLOT_BYTES);
+      assert(readBytes === view.length, 'a page that was written is not there');
+      file.write(view, (HEADER_PAGES + entry) * SLOT_BYTES);
       for (let page = next; page < end; page++, entry++) {
         const at = entry * FILE_ENTRY_WORDS;
         list[at] = page;

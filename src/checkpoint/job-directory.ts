@@ -55,6 +55,7 @@ function isOwnName(name: string): boolean {
 }
 
 const CHECKPOINT_FILE = /^checkpoint-\d{10}$/;
+const CHECKPOINT_PREFIX_LENGTH = 'checkpoint-'.length;
 
 /** The file of a checkpoint that has one of its own. */
 export function checkpointFileName(generation: number): string {
@@ -63,6 +64,10 @@ export function checkpointFileName(generation: number): string {
 
 export function isCheckpointFile(name: string): boolean {
   return CHECKPOINT_FILE.test(name);
+}
+
+export function generationOfFile(name: string): number {
+  return Number(name.slice(CHECKPOINT_PREFIX_LENGTH));
 }
 
 /** Files beside the store's own that a run keeps in the directory: undo journals and output not yet released. */

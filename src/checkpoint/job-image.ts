@@ -71,6 +71,19 @@ export class JobImage {
     this.map.committedGeneration = record.fields.generation;
     return state;
   }
+
+  /**
+   * Rebuilds everything a record names but reads no page of the guest; returns the machine state. Nothing counts as
+   * incomplete.
+   */
+  follow(file: DeviceFile, record: CommitRecord): Uint8Array {
+    const reading = new ImageReading(file, record, this, this.#bench, true);
+    reading.readMap();
+    reading.claimPages();
+    const state = reading.readState();
+    this.map.committedGeneration = record.fields.generation;
+    return state;
+  }
 }
 
 /** One reading of an image: the record that is being followed, and what its faults are called. */

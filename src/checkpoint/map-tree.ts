@@ -34,7 +34,7 @@ import {
   SLOT_BYTES,
 } from '../format/paging-format.ts';
 import { STAGED_PAGES_MAX, type Workbench } from '../format/workbench.ts';
-import type { PageMap } from '../pager/page-map.ts';
+import type { PageMap, SlotHeir } from '../pager/page-map.ts';
 import type { SlotAllocator } from '../pager/slot-allocator.ts';
 
 const LEAVES_MAX = MAPPED_PAGES_MAX / MAP_FANOUT;
@@ -107,9 +107,9 @@ export class MapTree {
     return newBytes;
   }
 
-  /** The barrier has returned: what this checkpoint replaced is needed no more. */
-  committed(): void {
-    for (const slot of this.#retired) this.#slots.release(slot);
+  /** The barrier has returned: what this checkpoint replaced is not needed by it, and goes to `heir`. */
+  committed(heir: SlotHeir = this.#slots): void {
+    for (const slot of this.#retired) heir.release(slot);
     this.#retired.length = 0;
   }
 

@@ -1,10 +1,18 @@
 import type { DeviceFile } from '../device/device.ts';
 import { CorruptionError } from '../error/errors.ts';
 import { decodeRecord, hex, isFault, type CommitRecord, type RecordFault } from '../format/commit-record.ts';
-import { RECORD_AREA_BYTES, RECORD_UNIT_BYTES, recordAreaOffset, recordTable } from '../format/paging-format.ts';
+import {
+  RECORD_AREA_BYTES,
+  RECORD_UNIT_BYTES,
+  recordAreaOffset,
+  recordTable,
+  type RecordFields,
+} from '../format/paging-format.ts';
 import type { Workbench } from '../format/workbench.ts';
 import { damagedFile } from '../pager/page-damage.ts';
+import type { Checkpoint } from './checkpoint.ts';
 import { IncompleteCheckpoint, JobImage } from './job-image.ts';
+import { RetainedCheckpoints } from './retained.ts';
 
 /** A reader beside a job that commits faster than it reads gives up after so many attempts. */
 const LIVE_ATTEMPTS_MAX = 20;
@@ -17,6 +25,7 @@ export interface Recovery {
   /** Undefined: the job has no checkpoint yet. */
   readonly record: CommitRecord | undefined;
   readonly state: Uint8Array;
+  readonly retained: RetainedCheckpoints;
   /** Set when a checkpoint had been started whose commit did not complete: what was found wrong with it. */
   readonly rejected: { readonly areaOffsetBytes: number; readonly reason: string } | undefined;
 }
@@ -46,17 +55,18 @@ export function recover(file: DeviceFile, bench: Workbench): Recovery {
   const image = new JobImage(file, bench);
   try {
     const state = image.load(file, record, !isPair);
-    return { image, record, state, rejected: isFault(beside) ? tornArea(other) : undefined };
+    const retained = RetainedCheckpoints.read(file, record, image, bench, !isPair);
+    return { image, record, state, retained, rejected: isFault(beside) ? tornArea(other) : undefined };
   } catch (error) {
     if (!(error instanceof IncompleteCheckpoint)) throw error;
     const rejected = { areaOffsetBytes: newest.offsetBytes, reason: describeDamage(error.damage) };
     if (!isFault(beside)) {
       const previousImage = new JobImage(file, bench);
       const state = previousImage.load(file, beside, true);
-      return { image: previousImage, record: beside, state, rejected };
+      const retained = RetainedCheckpoints.read(file, beside, previousImage, bench, true);
+      return { image: previousImage, record: beside, state, retained, rejected };
     }
-    if (previousGeneration === 0 && beside.kind === 'empty')
-      return { image: new JobImage(file, bench), record: undefined, state: new Uint8Array(0), rejected };
+    if (previousGeneration === 0 && beside.kind === 'empty') return nothing(file, bench, rejected);
     throw damagedFile(
       file.path,
       other.offsetBytes,
@@ -88,6 +98,11 @@ export function recoverLive(file: DeviceFile, bench: Workbench): Recovery {
     }
     stamps = stampsNow;
   }
+}
+
+export function checkpointOf(fields: RecordFields, state: Uint8Array): Checkpoint {
+  const { generation, timeMs, trigger, guestPageCount, dirtyPages, pagesWritten } = fields;
+  return { generation, timeMs, trigger, guestPageCount, dirtyPages, pagesWritten, state };
 }
 
 /** Makes an area hold no record, so that later writes cannot complete a checkpoint that was rejected. Not synced. */
@@ -134,7 +149,13 @@ function withoutCheckpoint(file: DeviceFile, bench: Workbench, areas: readonly A
       throw damagedFile(file.path, offsetBytes, `${content.field} of both records`, content.expected, content.found);
   }
   const rejected = torn.length === 0 ? undefined : tornArea(torn[0]);
-  return { image: new JobImage(file, bench), record: undefined, state: new Uint8Array(0), rejected };
+  return nothing(file, bench, rejected);
+}
+
+function nothing(file: DeviceFile, bench: Workbench, rejected: Recovery['rejected']): Recovery {
+  const image = new JobImage(file, bench);
+  const retained = new RetainedCheckpoints(image.slots, bench);
+  return { image, record: undefined, state: new Uint8Array(0), retained, rejected };
 }
 
 function tornArea(area: Area): Recovery['rejected'] {

@@ -26,11 +26,14 @@
  *   generation that a later pageout has replaced is free at once. The commit's barrier covers all of them.
  * - The process dies and the system lives: the next opening may find a complete checkpoint that is not yet durable. It
  *   syncs before it lets anything be overwritten.
+ * - Where checkpoints before the newest are retained, "the previous checkpoint" in these cases means it with all that it
+ *   retains: the commit's writes, the copy of the previous record among them, touch none of their slots, and what is given up
+ *   is released behind the barrier (`retained.ts`). Going back to one of them is a commit of its own (`going-back.ts`).
  * - A rejected record could be completed by later writes of the same contents to the same slots: so it is erased, with
  *   the same sync, before anything else is written.
  */
 import type { Device, DeviceFile } from '../device/device.ts';
-import { assert } from '../error/errors.ts';
+import { assert, type CorruptionError } from '../error/errors.ts';
 import { encodeRecord } from '../format/commit-record.ts';
 import { programDigest, type JobFile, type JobIdentity } from '../format/job-format.ts';
 import { instantiateKernels } from '../format/page-kernels.ts';
@@ -48,11 +51,10 @@ import { Workbench } from '../format/workbench.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { NoRelease } from '../memory/memory-release.ts';
 import { SoftwareTracker, WholeImage, allPages, type DirtyTracker } from '../pager/dirty-tracker.ts';
-import { checksumOfWords, damagedFile } from '../pager/page-damage.ts';
-import { PAGE_IN_PAGES_MAX, type PageOutCounts, PageTransfer } from '../pager/page-transfer.ts';
+import type { SlotHeir } from '../pager/page-map.ts';
+import { type PageOutCounts, PageTransfer } from '../pager/page-transfer.ts';
 import { Pager } from '../pager/pager.ts';
 import { DEFAULT_REPLACEMENT } from '../pager/replacement.ts';
-import { NO_PAGE, SlotRuns } from '../pager/slot-runs.ts';
 import { PendingPages } from '../save/pending-pages.ts';
 import { preciseNowMs } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
@@ -69,27 +71,21 @@ import {
   readProgram,
 } from './job-directory.ts';
 import type { JobImage } from './job-image.ts';
+import type { FrozenCheckpoint } from './frozen-checkpoint.ts';
+import { loadPages } from './page-loading.ts';
 import type { PagingOptions } from './paging-options.ts';
-import { eraseRecord, recover, recoverLive } from './recovery.ts';
+import { checkpointOf, eraseRecord, recover, recoverLive } from './recovery.ts';
+import type { RetainedCheckpoints } from './retained.ts';
 
 /** Generations are u32 in the file: 136 years of a checkpoint each second, 49 days of a thousand. */
 const GENERATION_MAX = 0xffffffff;
 
-/** What `attach` makes, for one guest memory. */
+/** What `attach` makes, for one guest memory; the pager is the tracker, where memory is paged. */
 interface Attachment {
   readonly memory: GuestMemory;
   readonly tracker: DirtyTracker;
   readonly transfer: PageTransfer;
-  /** The tracker, where memory is paged. */
   readonly pager: Pager | undefined;
-}
-
-/** A checkpoint of which everything is written but the barrier. */
-interface Frozen {
-  readonly fields: RecordFields;
-  readonly state: Uint8Array;
-  readonly stateRun: JobImage['stateRun'];
-  readonly stats: Omit<CheckpointStats, 'pauseMs' | 'commitMs' | 'syncMs'>;
 }
 
 /** The store of the policies `continuous` and `none`. */
@@ -103,6 +99,7 @@ export class Store implements CheckpointStore {
   readonly #bench: Workbench;
   readonly #image: JobImage;
   readonly #readOnly: boolean;
+  readonly #retained: RetainedCheckpoints;
   #latest: Checkpoint | undefined;
   #latestFields: RecordFields | undefined;
   #attachment: Attachment | undefined;
@@ -117,8 +114,9 @@ export class Store implements CheckpointStore {
     let file = device.openFile(PAGING_NAME, 'read');
     try {
       checkPagingHeader(file, this.#job, bench);
-      const { image, record, state, rejected } = readOnly ? recoverLive(file, bench) : recover(file, bench);
+      const { image, record, state, retained, rejected } = readOnly ? recoverLive(file, bench) : recover(file, bench);
       this.#image = image;
+      this.#retained = retained;
       this.#latestFields = record?.fields;
       this.#latest = record === undefined ? undefined : checkpointOf(record.fields, state);
       this.rejectedCheckpoint = rejected?.reason;
@@ -170,6 +168,24 @@ export class Store implements CheckpointStore {
     return this.#latest;
   }
 
+  get keep(): number {
+    return this.#retained.keep;
+  }
+
+  /** From the next checkpoint on so many are kept, the newest included. */
+  retain(keep: number): void {
+    this.#retained.start(keep, this.#file, this.#latestFields);
+  }
+
+  olderStates(): Uint8Array[] {
+    return this.#retained.states(this.#file, this.#latestFields?.generation ?? 0);
+  }
+
+  /** Why kept checkpoints before the newest were given up when the job was opened; undefined when none was. */
+  get keptDamage(): CorruptionError | undefined {
+    return this.#retained.damage;
+  }
+
   /** The original program, its digest checked. */
   readProgram(): Uint8Array {
     return readProgram(this.#device, this.#job);
@@ -204,7 +220,7 @@ export class Store implements CheckpointStore {
       replacement: paging.replacement ?? DEFAULT_REPLACEMENT,
       release: paging.release ?? new NoRelease('nobody asked for it'),
       generation: () => this.#nextGeneration(),
-      softSlotLimit: () => softSlotLimit(map.pageCount),
+      softSlotLimit: () => this.#softSlotLimit(map.pageCount),
       afterPageOut: () => {
         tree.noteChanges();
         const { working, shadow } = this.slotCounts();
@@ -224,30 +240,11 @@ export class Store implements CheckpointStore {
    */
   loadPages(): void {
     const { memory, tracker, transfer, pager } = this.#attached();
-    const { map, slots } = this.#image;
+    const { map } = this.#image;
     assert(memory.pageCount === map.pageCount, `memory of ${memory.pageCount} pages for ${map.pageCount}`);
     if (pager !== undefined) return;
-    const { entries } = map;
-    const loaded = new Uint32Array(map.workingCount);
-    let loadedCount = 0;
-    const runs = new SlotRuns(map, slots.slotCount, PAGE_IN_PAGES_MAX);
-    while (runs.next()) {
-      const checksums = transfer.pageIn(runs.pages, runs.count, runs.slot);
-      for (let i = 0; i < runs.count; i++) {
-        if (runs.pages[i] === NO_PAGE) continue;
-        const at = runs.pages[i] * ENTRY_WORDS;
-        const low = checksums?.[2 * i];
-        const high = checksums?.[2 * i + 1];
-        if (low !== entries[at + 2] || high !== entries[at + 3]) {
-          const found = low === undefined || high === undefined ? 'beyond the end' : checksumOfWords(low, high);
-          const expected = checksumOfWords(entries[at + 2], entries[at + 3]);
-          const what = `checksum of page ${runs.pages[i]}`;
-          throw damagedFile(this.#file.path, entries[at] * SLOT_BYTES, what, expected, found);
-        }
-        loaded[loadedCount++] = runs.pages[i];
-      }
-    }
-    tracker.rearm(map.pageCount, loaded, loadedCount);
+    const loaded = loadPages(this.#image, transfer, this.#file.path);
+    tracker.rearm(map.pageCount, loaded, loaded.length);
   }
 
   /**
@@ -311,7 +308,7 @@ export class Store implements CheckpointStore {
 
   #fail(error: unknown, generation: number): void {
     this.#failure = error;
-    this.#attachment?.pager?.fail(error);
+    if (this.#attachment?.pager?.pagesOut === true) this.#attachment.pager.fail(error);
     this.#withdraw(generation);
   }
 
@@ -333,6 +330,7 @@ export class Store implements CheckpointStore {
       map: tree.mapSlotCount,
       delta: tree.deltaPageCount,
       state: stateRun?.slotCount ?? 0,
+      retained: this.#retained.slotCount,
       free: slots.slotCount - slots.usedCount,
     };
   }
@@ -342,8 +340,9 @@ export class Store implements CheckpointStore {
     const { map, tree } = this.#image;
     map.assertInvariants();
     tree.assertInvariants();
-    const { total, reserved, working, shadow, map: mapSlots, delta, state, free } = this.slotCounts();
-    const known = reserved + working + shadow + mapSlots + delta + state + free;
+    this.#retained.assertInvariants();
+    const { total, reserved, working, shadow, map: mapSlots, delta, state, retained, free } = this.slotCounts();
+    const known = reserved + working + shadow + mapSlots + delta + state + retained + free;
     assert(known === total, `(2) ${total - known} slots are in use and nobody names them`);
     assert(map.committedGeneration === (this.#latest?.generation ?? 0), '(3) the frozen generation is not the latest');
   }
@@ -368,13 +367,13 @@ export class Store implements CheckpointStore {
    * Everything of a commit up to its barrier. With `targets` the pages are not written: they are at the front of the tracker's
    * list then, and their slots there.
    */
-  #freeze(request: CheckpointRequest, generation: number, targets: Uint32Array | undefined): Frozen {
+  #freeze(request: CheckpointRequest, generation: number, targets: Uint32Array | undefined): FrozenCheckpoint {
     const { memory, tracker, transfer, pager } = this.#attached();
     const { map, tree, slots } = this.#image;
     const { pageCount } = memory;
     map.grow(pageCount);
     slots.startSearch();
-    const softLimit = softSlotLimit(pageCount);
+    const softLimit = this.#softSlotLimit(pageCount);
     // Unless memory is paged, the first checkpoint must look at all pages: what filled them before was not tracked.
     const takesAll = pager === undefined && this.#latest === undefined;
     const dirtyCount = takesAll ? pageCount : tracker.collect(pageCount);
@@ -391,6 +390,7 @@ export class Store implements CheckpointStore {
         : placed(transfer.placeForLater(dirty, savedCount, targets, generation, softLimit), savedCount);
     const mapBytes = tree.write(this.#file, generation, softLimit);
     const stateRun = this.#writeState(request.state);
+    const retained = this.#retained.write(this.#file, this.#latestFields, generation);
     const fields = encodeRecord(
       {
         fields: {
@@ -411,6 +411,7 @@ export class Store implements CheckpointStore {
         deltaPages: tree.deltaPages,
         deltas: tree.deltas(),
         inlineState: stateRun === undefined ? request.state : undefined,
+        retained,
       },
       this.#bench,
     );
@@ -432,17 +433,25 @@ export class Store implements CheckpointStore {
       forked: false,
       copyFaults: 0,
     };
-    return { fields, state: request.state, stateRun, stats };
+    const record = this.#retained.takeRecord(fields.recordBytes);
+    return { fields, state: request.state, stateRun, retained, record, stats };
   }
 
   /** The barrier has returned. */
-  #committed({ fields, state, stateRun }: Frozen): void {
+  #committed({ fields, state, stateRun, retained, record }: FrozenCheckpoint): void {
     const { map, tree } = this.#image;
-    map.commit(fields.generation);
-    tree.committed();
-    this.#replaceState(stateRun);
+    const heir = this.#retained.committed(retained, record);
+    map.commit(fields.generation, heir);
+    tree.committed(heir);
+    this.#replaceState(stateRun, heir);
+    this.#retained.dropUnlisted(retained);
     this.#latestFields = fields;
     this.#latest = checkpointOf(fields, state);
+  }
+
+  /** A file that stays below so many slots may grow for the sake of long runs: twice the image, its map, and some slack. */
+  #softSlotLimit(pageCount: number): number {
+    return FIRST_FREE_SLOT + 2 * pageCount + (pageCount >>> 3) + 1024 + this.#retained.slotCount;
   }
 
   /** Writes a state that is too long for the record to a run of slots; undefined: it goes into the record. */
@@ -454,10 +463,10 @@ export class Store implements CheckpointStore {
     return { slot, slotCount };
   }
 
-  /** Behind the barrier: the state of the checkpoint before is needed no more. */
-  #replaceState(stateRun: JobImage['stateRun']): void {
+  /** Behind the barrier: the state of the checkpoint before goes to `heir`. */
+  #replaceState(stateRun: JobImage['stateRun'], heir: SlotHeir): void {
     const old = this.#image.stateRun;
-    for (let i = 0; old !== undefined && i < old.slotCount; i++) this.#image.slots.release(old.slot + i);
+    for (let i = 0; old !== undefined && i < old.slotCount; i++) heir.release(old.slot + i);
     this.#image.stateRun = stateRun;
   }
 
@@ -474,16 +483,6 @@ export class Store implements CheckpointStore {
   }
 }
 
-/** A file that stays below so many slots may grow for the sake of long runs: twice the image, its map, and some slack. */
-function softSlotLimit(pageCount: number): number {
-  return FIRST_FREE_SLOT + 2 * pageCount + (pageCount >>> 3) + 1024;
-}
-
 function placed(pagesWritten: number, count: number): PageOutCounts {
   return { pagesWritten, zeroPages: count - pagesWritten };
-}
-
-function checkpointOf(fields: RecordFields, state: Uint8Array): Checkpoint {
-  const { generation, timeMs, trigger, guestPageCount, dirtyPages, pagesWritten } = fields;
-  return { generation, timeMs, trigger, guestPageCount, dirtyPages, pagesWritten, state };
 }

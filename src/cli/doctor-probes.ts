@@ -108,8 +108,8 @@ function trackingProbes(features: KernelFeatures): Ungrouped[] {
     },
     {
       name: '--tracker kernel',
-      purpose: 'programs without marks in their code (the default where it works)',
-      ...result(kernelTrackingObstacle(), 'see above; until then marks in the code are used, which works everywhere'),
+      purpose: 'programs without marks in their code, where it is asked for',
+      ...result(kernelTrackingObstacle(), 'see above; marks in the code work everywhere'),
     },
   ];
 }
@@ -133,7 +133,7 @@ function pagingProbes(features: KernelFeatures): Ungrouped[] {
     {
       name: '--tracker kernel --memory',
       purpose: 'programs with a budget of memory and no checks in their code',
-      ...result(kernelPagingObstacle(), 'see above; until then checks in the code are used, which works everywhere'),
+      ...result(kernelPagingObstacle(), 'see above; checks in the code work everywhere'),
     },
     {
       name: 'release of memory',

@@ -27,6 +27,7 @@ export function printJobReport(report: JobReport, columns: number): string {
   ];
   if (report.rejectedCheckpoint !== undefined) lines.push(line('left aside', report.rejectedCheckpoint));
   lines.push(...(checkpoint === undefined ? [line('checkpoint', 'none yet')] : checkpointLines(checkpoint)));
+  if (report.keep > 1) lines.push(...generationLines(report));
   lines.push(line('policy', report.policy));
   if (slots !== undefined) lines.push(slotLine(slots));
   if (report.checkpointFiles !== undefined) lines.push(...chainLines(report.checkpointFiles));
@@ -35,11 +36,19 @@ export function printJobReport(report: JobReport, columns: number): string {
   return `${lines.join('\n')}\n`;
 }
 
-function slotLine({ total, working, shadow, map, delta, state, reserved, free }: SlotCounts): string {
+function generationLines({ keep, generations }: JobReport): string[] {
+  const rows = generations.map(({ generation, time, trigger, dirtyPages, ownBytes, sharedBytes }) => {
+    const sizes = `${byteText(ownBytes)} own, ${byteText(sharedBytes)} shared`;
+    return `    ${generation}  ${time}, trigger ${trigger}, ${dirtyPages} dirty pages, ${sizes}`;
+  });
+  return [line('kept', `${generations.length} of ${keep} checkpoints; "continuo resume --at" goes back`), ...rows];
+}
+
+function slotLine({ total, working, shadow, map, delta, state, retained, reserved, free }: SlotCounts): string {
   return line(
     'slots',
     `${total} of 4096 bytes: ${working} working, ${shadow} shadow, ${map + delta} map, ${state} state, ` +
-      `${reserved} reserved, ${free} free`,
+      `${retained} of kept checkpoints, ${reserved} reserved, ${free} free`,
   );
 }
 

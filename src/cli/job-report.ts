@@ -13,6 +13,7 @@ import type { CheckpointView } from '../inspect/checkpoint-view.ts';
 import { checkpointFilesOf } from '../inspect/files-view.ts';
 import { type MemoryMap, memoryMapOf } from '../inspect/memory-map.ts';
 import { openFilesOf, type ReportedFile } from '../inspect/open-files.ts';
+import { keptOf } from '../inspect/kept-checkpoints.ts';
 import type { Secret } from '../seal/sealing-key.ts';
 import { jobDevice, openViewOf, unlessOvertaken } from '../inspect/open-view.ts';
 import { type GlobalValue, ProgramValues, type ReportedFrame, type TableValue } from '../inspect/program-values.ts';
@@ -63,6 +64,18 @@ export interface ReportedSize {
   readonly bytes: number;
 }
 
+/** A checkpoint that can be gone back to. */
+export interface ReportedGeneration {
+  readonly generation: number;
+  /** In the form of ISO 8601, UTC. */
+  readonly time: string;
+  readonly trigger: string;
+  readonly dirtyPages: number;
+  /** Bytes of the job directory that no other kept checkpoint needs, and that others need as well. */
+  readonly ownBytes: number;
+  readonly sharedBytes: number;
+}
+
 export interface JobReport {
   readonly job: string;
   readonly program: string;
@@ -90,6 +103,9 @@ export interface JobReport {
   /** Where its checkpoints are files: those that the newest one needs, the full one first. */
   readonly checkpointFiles: readonly ReportedCheckpointFile[] | undefined;
   readonly files: readonly ReportedSize[];
+  /** The checkpoints that are kept, newest first, and how many are to be. */
+  readonly keep: number;
+  readonly generations: readonly ReportedGeneration[];
   /** The newest committed checkpoint; undefined before the first. */
   readonly checkpoint: ReportedCheckpoint | undefined;
 }
@@ -144,6 +160,10 @@ function reportOf(device: Device, store: CheckpointStore, policy: PolicyName): J
     slots: store.slotCounts(),
     checkpointFiles: isInFiles ? chainOf(device) : undefined,
     files: sizesOf(device),
+    keep: store.keep,
+    generations: keptOf(device).map(({ generation, timeMs, trigger, dirtyPages, ownBytes, sharedBytes }) => {
+      return { generation, time: new Date(timeMs).toISOString(), trigger, dirtyPages, ownBytes, sharedBytes };
+    }),
     checkpoint: latest === undefined ? undefined : newestOf(device, latest, decodeModule(program)),
   };
 }

@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import type { CheckpointStats } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { ContinuoError, GuestTrapError } from '../error/errors.ts';
+import { KEEP_MAX } from '../format/paging-format.ts';
 import type { Machine, MachineEnd, ResumeOptions, RunFigures } from '../machine/machine.ts';
 import { exitCodeOfError, say } from './messages.ts';
 import { type Every, parseEvery, parseInterval, parseMemory, parseMilliseconds, parseNumber } from './option-values.ts';
@@ -20,6 +21,8 @@ export interface RunFlags {
   readonly replacement?: NonNullable<ResumeOptions['replacement']>;
   readonly policy?: PolicyName;
   readonly fork?: boolean;
+  readonly keep?: number;
+  readonly onStorageError?: NonNullable<ResumeOptions['onStorageError']>;
   readonly tracker?: NonNullable<ResumeOptions['tracker']>;
   readonly stats?: string;
   readonly checkpointExitCode: number;
@@ -29,6 +32,8 @@ export interface RunFlags {
 
 /** HTCondor's code for a job that made a checkpoint and wants to be run again. */
 const CHECKPOINT_EXIT_CODE = 85;
+/** The program ended well, and its job could not keep that (EX_TEMPFAIL of sysexits.h). */
+const UNKEPT_EXIT_CODE = 75;
 
 export function addRunOptions(command: Command): Command {
   return command
@@ -71,6 +76,17 @@ export function addRunOptions(command: Command): Command {
     )
     .option('--fork', 'let the program run on while a checkpoint is saved')
     .addOption(
+      new Option('--keep <count>', 'checkpoints to keep, to go back to: the newest and those before it').argParser(
+        (text) => parseNumber(text, 1, KEEP_MAX),
+      ),
+    )
+    .addOption(
+      new Option(
+        '--on-storage-error <way>',
+        'when storage of the job fails: stop with its error, or go on without checkpoints',
+      ).choices(['stop', 'continue']),
+    )
+    .addOption(
       new Option(
         '--tracker <way>',
         "how the program's use of memory becomes known: by its code, by the kernel, or as works best here",
@@ -87,7 +103,8 @@ export function addRunOptions(command: Command): Command {
 }
 
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
-export function resumeOptionsOf({ every, memory, replacement, policy, fork, tracker, mtbf }: RunFlags): ResumeOptions {
+export function resumeOptionsOf(flags: RunFlags): ResumeOptions {
+  const { every, memory, replacement, policy, fork, keep, onStorageError, tracker, mtbf } = flags;
   return {
     // `SignalWatch` does; Windows has no such signal.
     ...(process.platform === 'win32' ? {} : { checkpointSignal: 'SIGUSR1' as const }),
@@ -98,6 +115,8 @@ export function resumeOptionsOf({ every, memory, replacement, policy, fork, trac
     ...(replacement === undefined ? {} : { replacement }),
     ...(policy === undefined ? {} : { policy }),
     ...(fork === undefined ? {} : { fork }),
+    ...(keep === undefined ? {} : { keep }),
+    ...(onStorageError === undefined ? {} : { onStorageError }),
     ...(tracker === undefined ? {} : { tracker }),
   };
 }
@@ -170,14 +189,18 @@ export async function supervise(machine: Machine, run: SupervisedRun): Promise<n
 }
 
 function exitCodeOf(end: MachineEnd, { flags, job }: SupervisedRun, signals: SignalWatch): number {
-  if (end.kind === 'exited') return end.exitCode;
+  if (end.kind === 'exited') return end.checkpointsGivenUp && end.exitCode === 0 ? UNKEPT_EXIT_CODE : end.exitCode;
   if (job !== undefined) return flags.checkpointExitCode;
   return SIGNAL_EXIT_CODES[signals.stoppedBy ?? 'SIGTERM'];
 }
 
 function announceEnd(end: MachineEnd, job: string | undefined): void {
   if (end.kind === 'exited') {
-    if (end.earlier) {
+    if (end.checkpointsGivenUp) {
+      say(
+        `the program ended with exit code ${end.exitCode}, and ${job} could not keep that: run again, it goes on from its last checkpoint`,
+      );
+    } else if (end.earlier) {
       say(`${job} had ended before, with exit code ${end.exitCode}; "continuo run --fresh" starts it anew`);
     }
   } else if (job !== undefined) {

@@ -32,6 +32,17 @@ export function systemErrorCode(error: unknown): string {
   return '';
 }
 
+/** A system call that a signal may interrupt before it has done anything: made again then. */
+function uninterrupted<T>(call: () => T): T {
+  for (;;) {
+    try {
+      return call();
+    } catch (error) {
+      if (systemErrorCode(error) !== 'EINTR') throw error;
+    }
+  }
+}
+
 const OPEN_FLAGS: Readonly<Record<OpenMode, string>> = { read: 'r', write: 'r+', create: 'w+' };
 
 class RealFile implements DeviceFile {
@@ -45,7 +56,10 @@ class RealFile implements DeviceFile {
 
   static open(path: string, mode: OpenMode): RealFile {
     try {
-      return new RealFile(path, fs.openSync(path, OPEN_FLAGS[mode], 0o600));
+      return new RealFile(
+        path,
+        uninterrupted(() => fs.openSync(path, OPEN_FLAGS[mode], 0o600)),
+      );
     } catch (error) {
       throw storageError('open', path, error);
     }
@@ -55,12 +69,9 @@ class RealFile implements DeviceFile {
     let doneBytes = 0;
     try {
       while (doneBytes < view.length) {
-        const readBytes = fs.readSync(
-          this.descriptor,
-          view,
-          doneBytes,
-          view.length - doneBytes,
-          positionBytes + doneBytes,
+        const from = doneBytes;
+        const readBytes = uninterrupted(() =>
+          fs.readSync(this.descriptor, view, from, view.length - from, positionBytes + from),
         );
         if (readBytes === 0) break;
         doneBytes += readBytes;
@@ -76,12 +87,9 @@ class RealFile implements DeviceFile {
     try {
       // A write may be cut short, by a signal or by the last free byte of the disk; the next call tells which.
       while (doneBytes < view.length) {
-        const writtenBytes = fs.writeSync(
-          this.descriptor,
-          view,
-          doneBytes,
-          view.length - doneBytes,
-          positionBytes + doneBytes,
+        const from = doneBytes;
+        const writtenBytes = uninterrupted(() =>
+          fs.writeSync(this.descriptor, view, from, view.length - from, positionBytes + from),
         );
         if (writtenBytes === 0) throw new Error('the system wrote no bytes');
         doneBytes += writtenBytes;
@@ -97,7 +105,7 @@ class RealFile implements DeviceFile {
    */
   sync(): void {
     try {
-      fs.fdatasyncSync(this.descriptor);
+      uninterrupted(() => fs.fdatasyncSync(this.descriptor));
     } catch (error) {
       throw storageError('sync', this.path, error);
     }

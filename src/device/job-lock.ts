@@ -82,7 +82,8 @@ export class JobLock {
     } catch (error) {
       throw storageError('lock', path, error);
     }
-    const deadlineMs = Date.now() + WITHDRAWAL_MS;
+    // Not by the wall clock, which may be set back meanwhile.
+    const deadlineMs = performance.now() + WITHDRAWAL_MS;
     for (;;) {
       const rivals = liveRivals(path, claim);
       if (rivals.length === 0) {
@@ -93,7 +94,7 @@ export class JobLock {
       const mayWithdraw = rivals.every(
         ({ name, owner }) => claim < name && Date.now() - Date.parse(owner.since) < WITHDRAWAL_MS,
       );
-      if (!mayWithdraw || Date.now() > deadlineMs) {
+      if (!mayWithdraw || performance.now() > deadlineMs) {
         fs.rmSync(join(path, claim), { force: true });
         throw locked(path, rivals[0]);
       }

@@ -21,6 +21,7 @@ export type UsageErrorCode =
   | 'job-busy'
   | 'no-checkpoint'
   | 'guest-file-changed'
+  | 'generation-not-kept'
   | 'instance-busy'
   | 'memory-at-offset'
   | 'not-a-trace'

@@ -36,6 +36,8 @@ export const checkpointFileTable = new FieldTable({
   stateBytes: u32('length of the machine state'),
   listChecksum: xxh64('of the list'),
   stateChecksum: xxh64('of the machine state'),
+  keep: u32('checkpoints to keep, this one included; 0: made before there was a choice, which is 1'),
+  oldestKept: u32('generation of the oldest checkpoint that may be gone back to once this one is durable; 0: this one'),
 });
 
 export const checkpointEntryTable = new FieldTable({

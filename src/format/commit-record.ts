@@ -2,12 +2,16 @@ import {
   DELTA_ENTRY_BYTES,
   DELTA_PAGES_MAX,
   ENTRY_BYTES,
+  KEEP_MAX,
   MAPPED_PAGES_MAX,
   RECORD_AREA_BYTES,
   RECORD_MAGIC,
   recordTable,
+  retainedEntryTable,
+  retainedTable,
   rootEntryCount,
   type RecordFields,
+  type RetainedEntry,
 } from './paging-format.ts';
 import type { Workbench } from './workbench.ts';
 
@@ -22,6 +26,14 @@ export interface CommitRecord {
   readonly deltas: Uint32Array;
   /** The machine state where it is part of the record. */
   readonly inlineState: Uint8Array | undefined;
+  /** Undefined where no checkpoint but the newest is kept. */
+  readonly retained?: RetainedList | undefined;
+}
+
+/** The checkpoints before the newest that a job keeps, newest first, and how many it is to keep with the newest. */
+export interface RetainedList {
+  readonly keep: number;
+  readonly entries: readonly RetainedEntry[];
 }
 
 /** Why an area holds no record that can be used. */
@@ -38,9 +50,10 @@ const CHECKED_FROM = recordTable.offsetOf('recordBytes');
 
 /** Writes a record to the bench's record room and returns its fields as written. */
 export function encodeRecord(record: NewRecord, bench: Workbench): RecordFields {
-  const { root, deltaPages, deltas, inlineState } = record;
+  const { root, deltaPages, deltas, inlineState, retained } = record;
   const words = root.length + deltaPages.length + deltas.length;
-  const recordBytes = recordTable.lengthBytes + 4 * words + (inlineState?.length ?? 0);
+  const retainedFromBytes = recordTable.lengthBytes + 4 * words + (inlineState?.length ?? 0);
+  const recordBytes = retainedFromBytes + (retained === undefined ? 0 : retainedBytes(retained.entries.length));
   if (recordBytes > RECORD_AREA_BYTES) throw new RangeError(`a record of ${recordBytes} bytes does not fit its area`);
   const room = bench.record;
   let atBytes = recordTable.lengthBytes;
@@ -49,6 +62,7 @@ export function encodeRecord(record: NewRecord, bench: Workbench): RecordFields 
     atBytes += list.byteLength;
   }
   if (inlineState !== undefined) room.set(inlineState, atBytes);
+  if (retained !== undefined) writeRetained(retained, room, retainedFromBytes);
   const unchecked = {
     ...record.fields,
     magic: RECORD_MAGIC,
@@ -84,14 +98,40 @@ export function decodeRecord(bench: Workbench, filledBytes: number): CommitRecor
   const deltasBytes = deltaPagesBytes + deltaPageCount * ENTRY_BYTES;
   const stateFromBytes = deltasBytes + deltaCount * DELTA_ENTRY_BYTES;
   const endBytes = stateFromBytes + (stateSlot === 0 ? stateBytes : 0);
-  if (endBytes !== recordBytes) return torn('recordBytes', String(endBytes), String(recordBytes));
+  const retained = endBytes === recordBytes ? undefined : readRetained(room, endBytes, recordBytes);
+  if (retained !== undefined && 'kind' in retained) return retained;
   return {
     fields,
     root: wordsOf(room, rootBytes, deltaPagesBytes),
     deltaPages: wordsOf(room, deltaPagesBytes, deltasBytes),
     deltas: wordsOf(room, deltasBytes, stateFromBytes),
-    inlineState: stateSlot === 0 ? new Uint8Array(room.subarray(stateFromBytes, recordBytes)) : undefined,
+    inlineState: stateSlot === 0 ? new Uint8Array(room.subarray(stateFromBytes, endBytes)) : undefined,
+    retained,
   };
+}
+
+function retainedBytes(count: number): number {
+  return retainedTable.lengthBytes + count * retainedEntryTable.lengthBytes;
+}
+
+function writeRetained({ keep, entries }: RetainedList, room: Uint8Array, fromBytes: number): void {
+  retainedTable.encode({ keep, count: entries.length }, room, fromBytes);
+  entries.forEach((entry, index) => retainedEntryTable.encode(entry, room, fromBytes + retainedBytes(index)));
+}
+
+/** The list behind the other parts of a record, which end at `fromBytes`. */
+function readRetained(room: Uint8Array, fromBytes: number, recordBytes: number): RetainedList | RecordFault {
+  if (recordBytes < fromBytes + retainedTable.lengthBytes)
+    return torn('recordBytes', String(fromBytes), String(recordBytes));
+  const { keep, count } = retainedTable.decode(room, fromBytes);
+  if (keep < 2 || keep > KEEP_MAX) return torn('keep', `2 to ${KEEP_MAX}`, String(keep));
+  if (count >= KEEP_MAX) return torn('count', `< ${KEEP_MAX}`, String(count));
+  const endBytes = fromBytes + retainedBytes(count);
+  if (endBytes !== recordBytes) return torn('recordBytes', String(endBytes), String(recordBytes));
+  const entries: RetainedEntry[] = [];
+  for (let index = 0; index < count; index++)
+    entries.push(retainedEntryTable.decode(room, fromBytes + retainedBytes(index)));
+  return { keep, entries };
 }
 
 export function isFault(record: CommitRecord | RecordFault): record is RecordFault {

@@ -36,6 +36,7 @@ import {
   FIRST_FREE_SLOT,
   FORMAT_VERSION,
   INLINE_STATE_BYTES_MAX,
+  KEEP_MAX,
   MAP_FANOUT,
   mapEntryTable,
   pagingHeaderTable,
@@ -43,6 +44,8 @@ import {
   RECORD_UNIT_BYTES,
   recordAreaOffset,
   recordTable,
+  retainedEntryTable,
+  retainedTable,
   ROOT_ENTRIES,
   SLOT_BYTES,
 } from './paging-format.ts';
@@ -95,12 +98,25 @@ Written at the start of its area, as long as it is, rounded up to ${RECORD_UNIT_
 2. the root of the page map: a map entry for each ${MAP_FANOUT * MAP_FANOUT} pages of the guest, at most ${ROOT_ENTRIES};
 3. \`deltaPageCount\` map entries that name delta pages, at most ${DELTA_PAGES_MAX}, in the order in which they apply;
 4. \`deltaCount\` delta entries, which apply last;
-5. the machine state, when \`stateSlot\` is 0; longer ones than ${INLINE_STATE_BYTES_MAX} bytes have a run of slots.
+5. the machine state, when \`stateSlot\` is 0; longer ones than ${INLINE_STATE_BYTES_MAX} bytes have a run of slots;
+6. the list of retained checkpoints, where the job keeps more than the newest.
 
 ${fieldsOf(recordTable.rows())}
 
 The newest record whose checksum holds is the job's checkpoint if all slots of its own generation agree with their
 checksums; otherwise its commit did not complete, and the record in the other area is.
+
+### Retained checkpoints
+
+A header, then \`count\` entries, newest first, less than ${KEEP_MAX}. Each names a run of slots with a copy of the record of a
+checkpoint that may be gone back to, made when the checkpoint after it committed. What the copy names, and what the record
+names, is never overwritten while the entry stands; a list of retained checkpoints inside of a copy says nothing.
+
+${fieldsOf(retainedTable.rows())}
+
+#### Entry
+
+${fieldsOf(retainedEntryTable.rows())}
 
 ### Map entry
 

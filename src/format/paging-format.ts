@@ -18,6 +18,9 @@
  * Every entry carries the generation of the checkpoint that wrote its slot. Recovery takes the newest record only if
  * each slot of that record's own generation holds what its checksum says: those are the slots that the record's
  * barrier covered, so a record whose barrier did not complete is told from one whose barrier did.
+ *
+ * A job that retains checkpoints (`--keep`) copies the record of each, byte for byte, to a run of slots when the next one
+ * commits, and every later record lists these copies behind its other parts.
  */
 import { PAGE_BYTES } from '../memory/layout.ts';
 import { bytes, FieldTable, text, u32, u53, xxh64, type ValuesOf } from './field-table.ts';
@@ -99,6 +102,26 @@ export const recordTable = new FieldTable({
   deltaPageCount: u32('delta pages named after the root'),
   deltaCount: u32('delta entries after the delta pages'),
 });
+
+/** Most checkpoints that a job can be told to keep: bounds the list of those before the newest. */
+export const KEEP_MAX = 64;
+
+export const retainedTable = new FieldTable({
+  keep: u32(
+    'checkpoints to keep, the newest included, at least 2; what a later run takes for its own when it is not told',
+  ),
+  count: u32('retained checkpoints listed'),
+});
+
+export const retainedEntryTable = new FieldTable({
+  generation: u32('number of the retained checkpoint; they descend'),
+  writtenBy: u32('generation of the checkpoint that wrote the copy of its record'),
+  slot: u32("first slot of the copy, which says what that checkpoint's record said"),
+  recordBytes: u32('length of the copy'),
+  checksum: xxh64('the checksum field of the copy'),
+});
+
+export type RetainedEntry = ValuesOf<typeof retainedEntryTable>;
 
 export type RecordFields = ValuesOf<typeof recordTable>;
 

@@ -1,5 +1,6 @@
 /** The checkpoint of a job of the policies `sequential` and `incremental`: pages in a chain of checkpoint files. */
 import { CheckpointChain, type Link } from '../checkpoint/checkpoint-chain.ts';
+import { notKept } from '../checkpoint/going-back.ts';
 import { readJob, readProgram } from '../checkpoint/job-directory.ts';
 import type { Device, DeviceFile } from '../device/device.ts';
 import { FILE_ENTRY_WORDS } from '../format/checkpoint-file-format.ts';
@@ -8,10 +9,15 @@ import { Workbench } from '../format/workbench.ts';
 import { damagedFile } from '../pager/page-damage.ts';
 import { type CheckpointView, noCheckpoint, type PageContents, readChecked } from './checkpoint-view.ts';
 
-export function openFilesView(device: Device, origin: string): CheckpointView {
+/** With `at`, the kept checkpoint of that generation; undefined: the newest. @throws UsageError `generation-not-kept`. */
+export function openFilesView(device: Device, origin: string, at?: number): CheckpointView {
   const bench = Workbench.ofThread();
   const job = readJob(device, bench);
-  const chain = CheckpointChain.readLive(device, job.jobId, bench);
+  const newest = CheckpointChain.readLive(device, job.jobId, bench);
+  if (newest.latest === undefined) throw noCheckpoint(device.path);
+  const isNewest = at === undefined || at === newest.latest.generation;
+  if (!isNewest && !newest.kept.includes(at)) throw notKept(device.path, at, newest.kept);
+  const chain = isNewest ? newest : CheckpointChain.readLive(device, job.jobId, bench, at);
   if (chain.latest === undefined) throw noCheckpoint(device.path);
   const pages = new PagesInFiles(device, chain, chain.latest.guestPageCount, bench);
   return {

@@ -15,9 +15,9 @@ export function openView(origin: string, secret?: Secret): CheckpointView {
   return openViewOf(jobDevice(origin, secret), origin);
 }
 
-/** The same of a device; `origin` is what it is called. */
-export function openViewOf(device: Device, origin: string): CheckpointView {
-  return device.list().some(isCheckpointFile) ? openFilesView(device, origin) : openPagingView(device, origin);
+/** The same of a device; `origin` is what it is called, `at` a kept checkpoint that is meant instead of the newest. */
+export function openViewOf(device: Device, origin: string, at?: number): CheckpointView {
+  return device.list().some(isCheckpointFile) ? openFilesView(device, origin, at) : openPagingView(device, origin, at);
 }
 
 /**
@@ -45,10 +45,10 @@ const READS_MAX = 5;
  * @throws UsageError `job-not-found`, `job-not-a-job`, `job-newer-format`, `no-checkpoint`, `job-busy`; CorruptionError;
  * StorageError.
  */
-export function withCheckpoint<T>(origin: string, use: (view: CheckpointView) => T, secret?: Secret): T {
+export function withCheckpoint<T>(origin: string, use: (view: CheckpointView) => T, secret?: Secret, at?: number): T {
   const device = jobDevice(origin, secret);
   return unlessOvertaken(device, () => {
-    const view = openViewOf(device, origin);
+    const view = openViewOf(device, origin, at);
     try {
       return use(view);
     } finally {

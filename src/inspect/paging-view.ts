@@ -1,21 +1,28 @@
 /** The checkpoint of a job of the policies `continuous` and `none`: pages in slots of the paging file. */
-import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { notKept } from '../checkpoint/going-back.ts';
 import { checkPagingHeader, PAGING_NAME, readJob, readProgram } from '../checkpoint/job-directory.ts';
-import { recoverLive } from '../checkpoint/recovery.ts';
+import { checkpointOf, recoverLive } from '../checkpoint/recovery.ts';
+import { followEntry, type FollowedCheckpoint } from '../checkpoint/retained.ts';
 import type { Device, DeviceFile } from '../device/device.ts';
-import { ENTRY_WORDS, SLOT_BYTES, type RecordFields } from '../format/paging-format.ts';
+import type { CommitRecord } from '../format/commit-record.ts';
+import { ENTRY_WORDS, SLOT_BYTES } from '../format/paging-format.ts';
 import { Workbench } from '../format/workbench.ts';
 import type { PageMap } from '../pager/page-map.ts';
 import { type CheckpointView, noCheckpoint, type PageContents, readChecked } from './checkpoint-view.ts';
 
-export function openPagingView(device: Device, origin: string): CheckpointView {
+/** With `at`, the kept checkpoint of that generation; undefined: the newest. @throws UsageError `generation-not-kept`. */
+export function openPagingView(device: Device, origin: string, at?: number): CheckpointView {
   const bench = Workbench.ofThread();
   const job = readJob(device, bench);
   const file = device.openFile(PAGING_NAME, 'read');
   try {
     checkPagingHeader(file, job, bench);
-    const { image, record, state } = recoverLive(file, bench);
-    if (record === undefined) throw noCheckpoint(device.path);
+    const newest = recoverLive(file, bench);
+    if (newest.record === undefined) throw noCheckpoint(device.path);
+    const { image, record, state } =
+      at === undefined || at === newest.record.fields.generation
+        ? { ...newest, record: newest.record }
+        : keptCheckpoint(file, device.path, newest.record, at, bench);
     return {
       origin,
       identity: job.identity,
@@ -31,9 +38,17 @@ export function openPagingView(device: Device, origin: string): CheckpointView {
   }
 }
 
-function checkpointOf(fields: RecordFields, state: Uint8Array): Checkpoint {
-  const { generation, timeMs, trigger, guestPageCount, dirtyPages, pagesWritten } = fields;
-  return { generation, timeMs, trigger, guestPageCount, dirtyPages, pagesWritten, state };
+function keptCheckpoint(
+  file: DeviceFile,
+  path: string,
+  { fields, retained }: CommitRecord,
+  at: number,
+  bench: Workbench,
+): FollowedCheckpoint {
+  const entries = retained?.entries ?? [];
+  const entry = entries.find(({ generation }) => generation === at);
+  if (entry === undefined) throw notKept(path, at, [fields.generation, ...entries.map(({ generation }) => generation)]);
+  return followEntry(file, entry, fields.generation, bench);
 }
 
 class PagesInSlots implements PageContents {

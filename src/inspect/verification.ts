@@ -19,12 +19,14 @@ import {
   readJob,
   readProgram,
 } from '../checkpoint/job-directory.ts';
+import { JobImage } from '../checkpoint/job-image.ts';
 import { recoverLive, type Recovery } from '../checkpoint/recovery.ts';
+import { readCopy } from '../checkpoint/retained.ts';
+import { accountSlots } from '../checkpoint/slot-accounts.ts';
 import type { Device, DeviceFile } from '../device/device.ts';
 import { CorruptionError, UsageError } from '../error/errors.ts';
 import { type JobFile, jobTable } from '../format/job-format.ts';
 import {
-  FIRST_FREE_SLOT,
   FORMAT_VERSION,
   PAGING_MAGIC,
   pagingHeaderTable,
@@ -171,7 +173,7 @@ class VerificationRun {
   #checkPaging(file: DeviceFile, job: JobFile, program: Uint8Array): void {
     this.#checkEmptyAreas(file);
     const recovery = recoverLive(file, this.#bench);
-    const { image, record, state, rejected } = recovery;
+    const { image, record, state, retained, rejected } = recovery;
     if (rejected !== undefined) this.#isUnfinished(file.path, rejected.areaOffsetBytes, rejected.reason);
     if (record === undefined) return this.#checkRunFiles(undefined);
     this.#checkSlots(file, recovery);
@@ -180,17 +182,15 @@ class VerificationRun {
     const byteOffset =
       stateSlot === 0 ? recordAreaOffset(generation) + recordBytes - stateBytes : stateSlot * SLOT_BYTES;
     Object.assign(this.checked, { generation, pages: guestPageCount });
-    const { slots, map, tree, stateRun } = image;
-    const named =
-      FIRST_FREE_SLOT + map.workingCount + tree.mapSlotCount + tree.deltaPageCount + (stateRun?.slotCount ?? 0);
-    if (named !== slots.usedCount) {
-      throw damagedFile(
-        file.path,
-        recordAreaOffset(generation),
-        'the slots in use',
-        String(named),
-        String(slots.usedCount),
-      );
+    if (retained.damage !== undefined) throw retained.damage;
+    const named = accountSlots(file, record, image, this.#bench).usedCount();
+    if (named !== image.slots.usedCount) {
+      const found = String(image.slots.usedCount);
+      throw damagedFile(file.path, recordAreaOffset(generation), 'the slots in use', String(named), found);
+    }
+    for (const entry of record.retained?.entries ?? []) {
+      const kept = readCopy(file, entry, generation, this.#bench);
+      new JobImage(file, this.#bench).load(file, kept, true);
     }
     this.#checkState({ guestPageCount, state }, { path: file.path, byteOffset }, job, program);
   }
@@ -253,6 +253,13 @@ class VerificationRun {
         this.#options.onProgress?.(this.checked.checkedPages, totalPages);
       });
       this.checked.checkpointFiles += 1;
+    }
+    for (const kept of chain.kept) {
+      const older = CheckpointChain.readLive(this.#device, job.jobId, this.#bench, kept);
+      for (const name of older.names.filter((other) => !names.includes(other))) {
+        older.readLink(name, () => {});
+        this.checked.checkpointFiles += 1;
+      }
     }
     const { generation, guestPageCount, state } = latest;
     Object.assign(this.checked, { generation, pages: guestPageCount });

@@ -45,7 +45,7 @@ export class FaultServer {
   #isClosed = false;
 
   constructor(words: Int32Array, port: MessagePort, order: AttachOrder) {
-    const { memory, source, frameCount, replacement, guestBytesMax } = order;
+    const { memory, source, frameCount, replacement, keep, guestBytesMax } = order;
     this.#words = words;
     this.#port = port;
     this.#memory = new GuestMemory(memory);
@@ -58,6 +58,7 @@ export class FaultServer {
       'jobDirectory' in source
         ? Store.open(sealedOrPlain(new FileDevice(source.jobDirectory), source.seal))
         : this.#scratch!.store;
+    if (keep !== undefined && keep !== this.#store.keep) this.#store.retain(keep);
     this.#pager = this.#store.attach(this.#memory, {
       frameCount,
       release: this.#protection,

@@ -5,6 +5,13 @@ import type { Pager } from '../pager/pager.ts';
 import { CopyOnWrite } from '../save/copy-on-write.ts';
 import { SaveWriter } from './save-writer.ts';
 
+export interface ForkedSaveEvents {
+  /** With what a checkpoint cost, as soon as it is durable. */
+  readonly durable: (stats: CheckpointStats) => void;
+  /** A checkpoint failed: whether the run goes on without it. */
+  readonly goesOnAfter: (error: unknown) => boolean;
+}
+
 /**
  * Checkpoints that are saved beside the guest, one at a time: `begin` takes one, the guest runs on, `finish` makes it the last
  * checkpoint when the saving thread is done. Whoever needs it done sooner calls `finish` and waits.
@@ -15,25 +22,18 @@ export class ForkedSaves {
   readonly #guard: CopyOnWrite;
   readonly #memory: WebAssembly.Memory;
   readonly #writer: SaveWriter;
-  /** Called with what a checkpoint cost, as soon as it is durable. */
-  readonly #onDurable: (stats: CheckpointStats) => void;
+  readonly #events: ForkedSaveEvents;
   #started: StartedSave | undefined;
   #pauseMs = 0;
   #copyFaultsBefore = 0;
 
-  constructor(
-    store: CheckpointStore,
-    pager: Pager,
-    memory: GuestMemory,
-    writer: SaveWriter,
-    onDurable: (stats: CheckpointStats) => void,
-  ) {
+  constructor(store: CheckpointStore, pager: Pager, memory: GuestMemory, writer: SaveWriter, events: ForkedSaveEvents) {
     this.#store = store;
     this.#pager = pager;
     this.#guard = new CopyOnWrite(memory, () => this.finish());
     this.#memory = memory.memory;
     this.#writer = writer;
-    this.#onDurable = onDurable;
+    this.#events = events;
   }
 
   /** Whether a checkpoint is being saved. */
@@ -71,7 +71,7 @@ export class ForkedSaves {
 
   /**
    * Waits until what is being saved is durable.
-   * @throws StorageError, CorruptionError: it failed, and the last checkpoint stands.
+   * @throws StorageError, CorruptionError: it failed, and the last checkpoint stands; not where the run goes on after it.
    */
   finish(): void {
     const started = this.#started;
@@ -82,10 +82,10 @@ export class ForkedSaves {
       const result = this.#writer.wait();
       const stats = started.finish(result);
       const pauseMs = this.#pauseMs + performance.now() - startMs;
-      this.#onDurable({ ...stats, pauseMs, copyFaults: this.#guard.copyFaults - this.#copyFaultsBefore });
+      this.#events.durable({ ...stats, pauseMs, copyFaults: this.#guard.copyFaults - this.#copyFaultsBefore });
     } catch (error) {
       started.fail(error);
-      throw error;
+      if (!this.#events.goesOnAfter(error)) throw error;
     } finally {
       this.#pager.guardSave(undefined);
       this.#guard.stop();

@@ -7,9 +7,11 @@ import { FileDevice } from '../device/file-device.ts';
 import { ContinuoError, UsageError } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { Workbench } from '../format/workbench.ts';
+import { goBack } from '../checkpoint/going-back.ts';
 import { placeSeal, sealedOrPlain } from '../seal/job-seal.ts';
 import { removeAsidesOfAbandonedJob } from '../wasi/abandoned-job.ts';
 import { decodeHostState } from './host-state.ts';
+import { withoutHeldOutputIn } from './kept-host-states.ts';
 import { describeJob, identityOf, refuseForeignJob } from './job-description.ts';
 import { refuseExposedJob } from './job-isolation.ts';
 import { decodeMachineState } from './machine-state.ts';
@@ -41,7 +43,12 @@ export function openGuestJob(data: GuestThreadData, jobDirectory: string, { noti
       const { identity } = readJob(device, Workbench.ofThread());
       refuseForeignJob(jobDirectory, identity, identityOf(wanted, programDigest(programBytes)));
     }
+    if (data.at !== undefined) goBack(device, data.at, withoutHeldOutputIn);
     const { store, policy } = openStore(device, data.policy);
+    if (data.keep !== undefined && data.keep !== store.keep) store.retain(data.keep);
+    if (store.keptDamage !== undefined) {
+      notice(`checkpoints before the newest are given up, because they are damaged: ${store.keptDamage.message}`);
+    }
     if (store.rejectedCheckpoint !== undefined) {
       notice(`an unfinished checkpoint was left aside (${store.rejectedCheckpoint}); going on from the one before`);
     }
@@ -61,6 +68,7 @@ export function openGuestJob(data: GuestThreadData, jobDirectory: string, { noti
   }
   placeSeal(plain, data.seal);
   const store = createStore(device, identityOf(wanted, programDigest(programBytes)), programBytes, policy);
+  if (data.keep !== undefined) store.retain(data.keep);
   return { store, policy, description: wanted, programBytes };
 }
 

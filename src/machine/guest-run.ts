@@ -2,12 +2,11 @@ import type { CheckpointStats } from '../checkpoint/checkpoint.ts';
 import type { CheckpointStore, PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { ScratchStore } from '../checkpoint/scratch-store.ts';
 import { FileDevice } from '../device/file-device.ts';
-import { ContinuoError, GuestTrapError, assert } from '../error/errors.ts';
+import { GuestTrapError, type StorageError, assert } from '../error/errors.ts';
 import { programDigest } from '../format/job-format.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
 import { sealedOrPlain } from '../seal/job-seal.ts';
-import { INTERRUPTED, type OutputTarget, ProcessExit } from '../wasi/config.ts';
 import { Wasi } from '../wasi/wasi.ts';
 import { type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
@@ -16,8 +15,10 @@ import { openGuestJob } from './guest-job.ts';
 import { pagingOptionsFor, shownStats, writesKnownBy } from './guest-paging.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
-import { explainTrap } from './guest-stack.ts';
+import { trapOf } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
+import { interruptibleCalls } from './interruptible-calls.ts';
+import { keptJournalGenerations } from './kept-host-states.ts';
 import { identityOf } from './job-description.ts';
 import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
 import { type RemoteStore, type RunPager, type RunStore, openRemoteStore } from './remote-store.ts';
@@ -27,21 +28,15 @@ import { Tracing } from './tracing.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
 import { THREADS_MODULE, threadImports } from './thread-calls.ts';
-import type {
-  GuestFigures,
-  GuestMessage,
-  GuestThreadData,
-  JobDescription,
-  OutputDescription,
-  RunEnd,
-} from './protocol.ts';
+import type { GuestFigures, GuestMessage, GuestThreadData, JobDescription, RunEnd } from './protocol.ts';
+import { outputTarget } from './output-target.ts';
 import { SafepointCountdown } from './safepoint-countdown.ts';
 import { SaveWriter } from './save-writer.ts';
+import { StorageFailure, givenUpNotice, mayGiveUp } from './storage-failure.ts';
 import { captureState, restoreState } from './state-capture.ts';
 import { chooseTracker, isPagedByKernel, keepsCheckpoints, trackingOf } from './tracking-choice.ts';
 
 const UNFINISHED = { finished: false, exitCode: 0 };
-
 /** Pages written ahead at a time: 2 MB, about a millisecond. */
 const WRITE_AHEAD_PAGES_MAX = 512;
 
@@ -93,6 +88,10 @@ export class GuestRun {
   #hops = 0;
   #countdown: SafepointCountdown | undefined;
   #resumedFrom = 0;
+  readonly #storage = new StorageFailure(
+    () => mayGiveUp(this.#data, this.#policy),
+    (error) => this.#giveUp(error),
+  );
 
   readonly #notice = (text: string): void => this.#post({ kind: 'notice', text });
 
@@ -140,11 +139,13 @@ export class GuestRun {
       guestMs: this.#guestMs,
       failures: this.#failures,
     });
-    if (restored === undefined && this.#takesCheckpoints) this.#commit('start', { finished: false, exitCode: 0 });
+    if (restored === undefined && this.#takesCheckpoints)
+      this.#storage.attempt(() => this.#commit('start', UNFINISHED));
     const end = this.#runCalls(restored !== undefined && restored.frames.length > 0);
     if (this.#tracing !== undefined) return this.#endTrace(this.#tracing, end);
-    if (end.kind !== 'exited' || this.#store === undefined) return end;
-    const generation = this.#commitEnd(end.exitCode);
+    if (end.kind !== 'exited' || this.#store === undefined || this.#storage.givenUp) return end;
+    const generation = this.#storage.attempt(() => this.#commitEnd(end.exitCode));
+    if (generation === undefined) return end;
     return this.#outputIsLeft ? { kind: 'stopped', generation } : end;
   }
 
@@ -154,6 +155,7 @@ export class GuestRun {
 
   /** Whether checkpoints are taken, or noted, between start and end. */
   get #keepsCheckpoints(): boolean {
+    if (this.#storage.givenUp) return false;
     return this.#tracing !== undefined || (this.#store !== undefined && keepsCheckpoints(this.#policy));
   }
 
@@ -260,18 +262,21 @@ export class GuestRun {
     this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
     const opened = this.#openedStore;
     if (opened === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
-    const noteCheckpoint = (stats: CheckpointStats): void => this.#noteCheckpoint(stats);
-    this.#forks = new ForkedSaves(opened, pager, guestMemory, this.#saveWriter, noteCheckpoint);
+    this.#forks = new ForkedSaves(opened, pager, guestMemory, this.#saveWriter, {
+      durable: (stats) => this.#noteCheckpoint(stats),
+      goesOnAfter: (error) => this.#storage.goesOnAfter(error),
+    });
   }
 
   /** The paging file has one owner: the thread that pages opens the job anew, and this one closes it. */
   #attachRemote(description: JobDescription, program: Uint8Array): void {
+    const opened = this.#openedStore;
     const latest = this.#store?.latest;
-    this.#openedStore?.close();
+    opened?.close();
     this.#store = undefined;
     const source = this.#data.jobDirectory ?? { identity: identityOf(description, programDigest(program)), program };
-    const remote = openRemoteStore(this.#data, this.#instance, source, latest);
-    if (this.#openedStore !== undefined) this.#store = remote;
+    const remote = openRemoteStore(this.#data, this.#instance, source, { latest, keep: opened?.keep });
+    if (opened !== undefined) this.#store = remote;
     this.#remote = remote;
     this.#pager = remote;
   }
@@ -309,19 +314,21 @@ export class GuestRun {
       () => this.#post({ kind: 'wantsInput' }),
       () => this.#wasi.holdsOutput,
     );
-    const stdout = this.#outputTarget(description.stdout, 'stdout');
-    const stderr = this.#outputTarget(description.stderr, 'stderr');
+    const stdout = outputTarget(description.stdout, 'stdout', this.#post);
+    const stderr = outputTarget(description.stderr, 'stderr', this.#post);
     return new Wasi({ ...description, stdout, stderr }, memory, blocking, {
       ...(jobDirectory === undefined ? {} : { device: sealedOrPlain(new FileDevice(jobDirectory), seal) }),
       ...(restored === undefined ? {} : { state: decodeHostState(restored.host).wasi }),
+      keep: this.#openedStore?.keep ?? 1,
+      keptGenerations: keptJournalGenerations(this.#openedStore),
       onNotice: this.#notice,
+      goesOnAfter: (error) => this.#storage.goesOnAfter(error),
     });
   }
 
-  /** A function of the embedder is called in its own thread, with a copy: the guest writes to the same place again. */
-  #outputTarget(output: OutputDescription, stream: 'stdout' | 'stderr'): OutputTarget {
-    if (output.kind !== 'sink') return output;
-    return { kind: 'sink', write: (bytes) => this.#post({ kind: 'output', stream, bytes: Uint8Array.from(bytes) }) };
+  #giveUp(error: StorageError): void {
+    this.#post({ kind: 'notice', text: givenUpNotice(error) });
+    this.#wasi.stopHoldingOutput();
   }
 
   /** A kill between the last commit and what follows it leaves held output and files set aside to the next run. */
@@ -333,25 +340,13 @@ export class GuestRun {
 
   /** Host functions whose interruption makes the guest unwind, to issue the call again after the capture. */
   #interruptible(calls: Readonly<Record<string, (...args: never[]) => number>>): WebAssembly.ModuleImports {
-    return Object.fromEntries(Object.entries(calls).map(([name, call]) => [name, this.#interruptibleCall(call)]));
-  }
-
-  #interruptibleCall(call: (...args: never[]) => number): (...args: never[]) => number {
-    return (a: never, b: never, c: never, d: never, e: never, f: never, g: never, h: never, i: never): number => {
-      try {
-        this.#remote?.refuseMissingPages();
-        const result = call(a, b, c, d, e, f, g, h, i);
-        if (result !== INTERRUPTED) return result;
-      } catch (error) {
-        // The guest leaves by unwinding: an exception of the host could be caught by a handler of the guest.
-        if (error instanceof ProcessExit) this.#exitCode = error.exitCode;
-        else this.#hostFailure = { error };
-      } finally {
-        this.#instance.guestMemory.releaseHolds();
-      }
-      this.#instance.beginUnwinding();
-      return 0;
-    };
+    return interruptibleCalls(calls, {
+      before: () => this.#remote?.refuseMissingPages(),
+      exit: (exitCode) => (this.#exitCode = exitCode),
+      fail: (error) => (this.#hostFailure = { error }),
+      releaseHolds: () => this.#instance.guestMemory.releaseHolds(),
+      beginUnwinding: () => this.#instance.beginUnwinding(),
+    });
   }
 
   #runCalls(onStack: boolean): RunEnd {
@@ -363,7 +358,7 @@ export class GuestRun {
       while (outcome.captured) {
         if (this.#hostFailure !== undefined) throw this.#hostFailure.error;
         if (this.#exitCode !== undefined) return { kind: 'exited', exitCode: this.#exitCode, earlier: false };
-        const generation = this.#handleCapture();
+        const generation = this.#storage.attempt(() => this.#handleCapture());
         if (generation !== undefined) return { kind: 'stopped', generation };
         outcome = this.#timed(() => this.#instance.resume());
       }
@@ -409,7 +404,8 @@ export class GuestRun {
   }
 
   #stop(): number {
-    return this.#keepsCheckpoints ? this.#commit('stop', UNFINISHED) : (this.#store?.latest?.generation ?? 0);
+    const kept = this.#keepsCheckpoints ? this.#storage.attempt(() => this.#commit('stop', UNFINISHED)) : undefined;
+    return kept ?? this.#store?.latest?.generation ?? 0;
   }
 
   /** A checkpoint between start and end; returns its generation when the run is to stop there. */
@@ -471,11 +467,9 @@ export class GuestRun {
     return this.#commit('end', { finished: true, exitCode });
   }
 
-  /** A trap of the guest as an error that shows its stack; anything else as it is. */
+  /** A fault that cannot be served makes the guest trap; the reason is the pager's. */
   #explain(error: unknown): unknown {
-    // A fault that cannot be served makes the guest trap; the reason is the pager's.
-    const reason = this.#pager?.failure ?? this.#tracing?.recorder.failure;
-    return error instanceof ContinuoError ? error : (reason ?? explainTrap(error, this.#program.rewritten.module));
+    return trapOf(error, this.#pager?.failure ?? this.#tracing?.recorder.failure, this.#program.rewritten.module);
   }
 
   /** Figures of the run as far as it has come. */
@@ -489,6 +483,7 @@ export class GuestRun {
       slots: this.#store?.slotCounts(),
       policy: this.#policy,
       tracker: this.#tracker,
+      checkpointsGivenUp: this.#storage.givenUp,
       copyFaults: this.#forks?.copyFaults ?? 0,
       copyMs: this.#forks?.copyMs ?? 0,
       trace: this.#trace,

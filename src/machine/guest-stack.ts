@@ -1,19 +1,10 @@
-import { GuestTrapError } from '../error/errors.ts';
+import { ContinuoError, GuestTrapError } from '../error/errors.ts';
 import { ResumeFunctionName } from '../rewrite/resume-module.ts';
 import { ExternalKind, type Module } from '../wasm/module.ts';
 import { readNameSection } from '../wasm/name-section.ts';
 
 /** V8's words for the end of the stack, which a guest reaches by recursion too deep. */
 const STACK_OVERFLOW = 'Maximum call stack size exceeded';
-
-/** A trap of the guest as an error that shows its stack; anything else as it is. */
-export function explainTrap(error: unknown, module: Module): unknown {
-  if (!(error instanceof Error)) return error;
-  const overflow = error instanceof RangeError && error.message === STACK_OVERFLOW;
-  if (!(error instanceof WebAssembly.RuntimeError) && !overflow) return error;
-  const stack = guestStackOf(error, module, new FunctionNames(module));
-  return new GuestTrapError(overflow ? 'call stack exhausted' : error.message, stack, error);
-}
 
 /** Names of a program's functions: from its name section, else its exports and imports, else their number. */
 export class FunctionNames {
@@ -46,4 +37,14 @@ export function guestStackOf(error: Error, module: Module, names: FunctionNames)
     if (index < module.functionTypes.length) stack.push(names.nameOf(index));
   }
   return stack;
+}
+
+/** A trap of the guest as an error that shows its stack, or as the failure that it had to trap for; anything else as it is. */
+export function trapOf(error: unknown, failure: Error | undefined, module: Module): unknown {
+  if (error instanceof ContinuoError || !(error instanceof Error)) return error;
+  if (failure !== undefined) return failure;
+  const overflow = error instanceof RangeError && error.message === STACK_OVERFLOW;
+  if (!(error instanceof WebAssembly.RuntimeError) && !overflow) return error;
+  const stack = guestStackOf(error, module, new FunctionNames(module));
+  return new GuestTrapError(overflow ? 'call stack exhausted' : error.message, stack, error);
 }

@@ -29,6 +29,7 @@ import { heldFileName, isHeldName } from '../wasi/held-output.ts';
 import { isJournalName, surveyJournal } from '../wasi/undo-journal.ts';
 import type { WasiState } from '../wasi/wasi-state.ts';
 import { decodeHostState } from './host-state.ts';
+import { journalGenerationOf } from './kept-host-states.ts';
 import { decodeMachineState } from './machine-state.ts';
 
 export interface Removal {
@@ -61,7 +62,7 @@ export function cleanJob(device: Device, dryRun: boolean): Cleanup {
     removals.push({ name, bytes: sizeOf(device, name), reason });
   };
   for (const name of names) {
-    const reason = kept.reasonOf(name) ?? reasonOfRunFile(device, name, kept.wasi);
+    const reason = kept.reasonOf(name) ?? reasonOfRunFile(device, name, kept);
     if (reason !== undefined) remove(name, reason);
   }
   const pagingBytes = sizeOf(device, PAGING_NAME);
@@ -81,6 +82,8 @@ interface Kept {
   readonly generation: number;
   /** State of the host functions; undefined without a checkpoint. */
   readonly wasi: WasiState | undefined;
+  /** Generation of the first undo journal that a kept checkpoint needs. */
+  readonly oldestJournal: number;
   /** How long the paging file must be. */
   readonly pagingBytes: number;
   /** Why a file of the store is not needed; undefined where it is, or is none of the store's. */
@@ -93,10 +96,13 @@ function pagingOf(device: Device, job: JobFile, bench: Workbench): Kept {
   const file = device.openFile(PAGING_NAME, 'read');
   try {
     checkPagingHeader(file, job, bench);
-    const { image, record, state, rejected } = recover(file, bench);
+    const { image, record, state, retained, rejected } = recover(file, bench);
+    if (retained.damage !== undefined) throw retained.damage;
+    const [oldest = state] = retained.states(file, record?.fields.generation ?? 0);
     return {
       generation: record?.fields.generation ?? 0,
       wasi: record === undefined ? undefined : wasiOf(state),
+      oldestJournal: record === undefined ? 0 : journalGenerationOf(oldest),
       pagingBytes: image.slots.usedEnd * SLOT_BYTES,
       reasonOf: (name) => (name === NEW_JOB_NAME ? 'of an interrupted creation' : undefined),
       makeDurable: () => {
@@ -116,20 +122,22 @@ function pagingOf(device: Device, job: JobFile, bench: Workbench): Kept {
 
 function chainOf(device: Device, job: JobFile, bench: Workbench): Kept {
   const chain = new CheckpointChain(device, job.jobId, bench);
+  const chains = chain.kept.map((at) => new CheckpointChain(device, job.jobId, bench, at));
+  const needed = new Set([chain, ...chains].flatMap(({ names }) => names));
+  const oldest = chains.at(-1)?.latest?.state;
   return {
     generation: chain.latest?.generation ?? 0,
     wasi: chain.latest === undefined ? undefined : wasiOf(chain.latest.state),
+    oldestJournal: oldest === undefined ? 0 : journalGenerationOf(oldest),
     // Pages of such a job that leave memory go to a temporary file.
     pagingBytes: FIRST_FREE_SLOT * SLOT_BYTES,
     reasonOf: (name) => {
       if (name === NEW_JOB_NAME) return 'of an interrupted creation';
       if (name === chain.rejected?.name) return 'of a save that was interrupted';
-      return isCheckpointFile(name) && !chain.names.includes(name)
-        ? 'older than the checkpoints that are kept'
-        : undefined;
+      return isCheckpointFile(name) && !needed.has(name) ? 'older than the checkpoints that are kept' : undefined;
     },
     makeDurable: () => {
-      for (const name of chain.names) {
+      for (const name of needed) {
         const file = device.openFile(name, 'write');
         try {
           file.sync();
@@ -146,7 +154,7 @@ function wasiOf(state: Uint8Array): WasiState {
   return decodeHostState(decodeMachineState(state).host).wasi;
 }
 
-function reasonOfRunFile(device: Device, name: string, wasi: WasiState | undefined): string | undefined {
+function reasonOfRunFile(device: Device, name: string, { wasi, oldestJournal }: Kept): string | undefined {
   if (isHeldName(name)) {
     const isHeld = wasi?.output.held.some(({ generation }) => heldFileName(generation) === name) ?? false;
     return isHeld ? undefined : 'output that has left';
@@ -156,7 +164,7 @@ function reasonOfRunFile(device: Device, name: string, wasi: WasiState | undefin
   try {
     const survey = surveyJournal(file);
     if (survey === undefined) return 'an undo journal that was not begun';
-    if (wasi === undefined || survey.generation < wasi.generation) return 'of a generation that has passed';
+    if (wasi === undefined || survey.generation < oldestJournal) return 'of a generation that has passed';
     return survey.records.length === 0 ? 'nothing in it is still to be undone' : undefined;
   } finally {
     file.close();

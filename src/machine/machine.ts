@@ -6,6 +6,7 @@ import type { CheckpointStats, SlotCounts } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
 import { UsageError } from '../error/errors.ts';
+import { KEEP_MAX } from '../format/paging-format.ts';
 import { kernelPagingObstacle } from '../kernel/paging-probe.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
@@ -17,6 +18,7 @@ import { ControlWords, Request } from './control-words.ts';
 import { decodeError } from './error-transport.ts';
 import { takeGuestWorker } from './guest-worker.ts';
 import { InputFeed } from './input-feed.ts';
+import type { OnStorageError } from './storage-failure.ts';
 import { refuseExposedJob } from './job-isolation.ts';
 import { PagerWorker } from './pager-worker.ts';
 import type { TrackerChoice, TrackerName } from './tracking-choice.ts';
@@ -95,6 +97,14 @@ export interface MachineOptions {
   readonly tracker?: TrackerName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */
   readonly fork?: boolean;
+  /** How many checkpoints are kept, the newest included: 1 to 64. Default: as the job had it, 1 for a new one. */
+  readonly keep?: number;
+  /**
+   * What happens when the storage of the job fails: `stop` (the default) ends the run with a StorageError; with `continue` the run goes
+   * on without checkpoints, its held output leaves, and `checkpointsGivenUp` says so at the end. Where the paging file of the job is the
+   * program's memory (`frameCount` with `continuous` or `none`) the run stops in any case. The last checkpoint stands.
+   */
+  readonly onStorageError?: OnStorageError;
   /**
    * Seals a job that is made, and opens one that is sealed: its files say nothing to those who lack the secret, and a changed
    * one is refused.
@@ -124,10 +134,15 @@ export type ResumeOptions = Pick<
   | 'writeAhead'
   | 'policy'
   | 'fork'
+  | 'keep'
+  | 'onStorageError'
   | 'tracker'
   | 'secret'
   | 'checkpointSignal'
->;
+> & {
+  /** Goes on from the kept checkpoint of this generation; those after it are given up at once. */
+  readonly at?: number;
+};
 
 export type MachineEnd = RunEnd & RunFigures;
 
@@ -151,6 +166,8 @@ export interface RunFigures {
   readonly tracker: TrackerChoice | undefined;
   /** How pages were saved; undefined without a job. */
   readonly policy: PolicyName | undefined;
+  /** Whether storage failed and the run went on without checkpoints: the job does not know how it ended. */
+  readonly checkpointsGivenUp: boolean;
   /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
   readonly copyFaults: number;
   readonly copyMs: number;
@@ -199,6 +216,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** Of checkpoints and what is written ahead of them. */
   #checkpointTimers: NodeJS.Timeout[] = [];
   readonly #interval: Interval;
+  readonly #savesBeside: boolean;
   /** A checkpoint that the timer asked for is not yet durable. */
   #timerWaits = false;
   #autoInterval: AutoInterval | undefined;
@@ -221,6 +239,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#interval = interval;
     this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
     this.#countsSafepoints = data.everySafepoints !== undefined;
+    this.#savesBeside = data.fork;
     this.#worker = takeGuestWorker();
     const pagesByKernel =
       data.tracker === 'kernel' && data.paging !== undefined && kernelPagingObstacle() === undefined;
@@ -375,10 +394,11 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   /**
    * One request of the timer at a time: where checkpoints take longer than the interval, a request made during one would be met as
-   * soon as the guest goes on, and the guest would hardly come to its next instruction.
+   * soon as the guest goes on, and the guest would hardly come to its next instruction. (One that is saved beside the guest holds
+   * nothing up, and is told of only when the guest stops next.)
    */
   #requestByTimer(): void {
-    if (this.#timerWaits) return;
+    if (this.#timerWaits && !this.#savesBeside) return;
     this.#timerWaits = true;
     this.#request(Request.checkpoint);
   }
@@ -418,12 +438,14 @@ function checkedInterval({ intervalMs = 1000, mtbfMs }: Pick<MachineOptions, 'in
   throw new UsageError('bad-argument', `the interval between checkpoints cannot be ${intervalMs} ms`);
 }
 
-function policyOf({
-  policy,
-  fork = false,
-  tracker = 'auto',
-}: ResumeOptions): Pick<GuestThreadData, 'policy' | 'fork' | 'tracker'> {
-  return { policy, fork, tracker };
+type SavingData = Pick<GuestThreadData, 'policy' | 'fork' | 'keep' | 'at' | 'onStorageError' | 'tracker'>;
+
+function policyOf(options: ResumeOptions): SavingData {
+  const { policy, fork = false, keep, at, onStorageError = 'stop', tracker = 'auto' } = options;
+  if (keep !== undefined && !(Number.isInteger(keep) && keep >= 1 && keep <= KEEP_MAX)) {
+    throw new UsageError('bad-argument', `a job keeps 1 to ${KEEP_MAX} checkpoints, not ${keep}`);
+  }
+  return { policy, fork, keep, at, onStorageError, tracker };
 }
 
 function pagingOf({ frameCount, replacement }: ResumeOptions): PagingRequest | undefined {

@@ -53,6 +53,8 @@ export interface AttachOrder {
   readonly guestBytesMax: number;
   readonly frameCount: number;
   readonly replacement: ReplacementName | undefined;
+  /** Checkpoints of the job that are kept. */
+  readonly keep: number | undefined;
   readonly source:
     | { readonly jobDirectory: string; readonly seal: JobSeal | undefined }
     | { readonly identity: JobIdentity; readonly program: Uint8Array };

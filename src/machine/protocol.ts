@@ -6,6 +6,7 @@ import type { JobSeal } from '../seal/job-seal.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
 import type { InputSource, OutputMode, Preopen } from '../wasi/config.ts';
 import type { EncodedError } from './error-transport.ts';
+import type { OnStorageError } from './storage-failure.ts';
 import type { PagerLinkData } from './pager-link.ts';
 import type { TrackerChoice, TrackerName } from './tracking-choice.ts';
 
@@ -53,8 +54,13 @@ export interface GuestThreadData {
   readonly everySteps: number | undefined;
   /** How pages are saved; undefined for the way the job had, or `continuous`. */
   readonly policy: PolicyName | undefined;
+  /** How many checkpoints are kept; undefined for as many as the job had, or 1. */
+  readonly keep: number | undefined;
+  /** Go on from the kept checkpoint of this generation, and give up those after it; undefined: from the newest. */
+  readonly at: number | undefined;
   /** Whether checkpoints are saved beside the guest. */
   readonly fork: boolean;
+  readonly onStorageError: OnStorageError;
   /** Undefined: all pages are resident. */
   readonly paging: PagingRequest | undefined;
   /** What was asked for. */
@@ -90,6 +96,8 @@ export interface GuestFigures {
   readonly tracker: TrackerChoice | undefined;
   /** How pages were saved; undefined without a job. */
   readonly policy: PolicyName | undefined;
+  /** Whether storage failed and the run went on without checkpoints. */
+  readonly checkpointsGivenUp: boolean;
   /** Pages copied because the guest wrote to them while they were being saved, and the time that took, milliseconds. */
   readonly copyFaults: number;
   readonly copyMs: number;

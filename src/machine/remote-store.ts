@@ -133,12 +133,13 @@ export function openRemoteStore(
   { pagerLink, paging, seal }: Pick<GuestThreadData, 'pagerLink' | 'paging' | 'seal'>,
   { rewritten, guestMemory }: GuestInstance,
   source: string | { readonly identity: JobIdentity; readonly program: Uint8Array },
-  latest: Checkpoint | undefined,
+  { latest, keep }: { readonly latest: Checkpoint | undefined; readonly keep: number | undefined },
 ): RemoteStore {
   assert(pagerLink !== undefined && paging !== undefined, 'no thread pages the guest');
   const guestBytesMax = (memoryLimits(rewritten.module).maximum - BIAS_WASM_PAGES) * WASM_PAGE_BYTES;
   const order = {
     ...paging,
+    keep,
     guestBytesMax,
     source: typeof source === 'string' ? { jobDirectory: source, seal } : source,
   };

@@ -28,13 +28,10 @@ export function chooseTracker(run: RunChoice, policy: PolicyName | undefined): T
   const refusal = kernelRefusal(run, policy);
   if (refusal !== undefined) return { name: 'software', reason: refusal };
   const obstacle = kernelObstacle(run);
-  if (obstacle !== undefined) {
-    if (run.tracker === 'kernel') throw unavailable(obstacle);
-    return { name: 'software', reason: obstacle };
-  }
+  if (obstacle !== undefined) throw unavailable(obstacle);
   if (run.paging !== undefined)
     return { name: 'kernel', reason: 'it was asked for, and the kernel pages programs here' };
-  return { name: 'kernel', reason: 'the kernel tells here which pages were written, so the code needs no marks' };
+  return { name: 'kernel', reason: 'it was asked for, and the kernel tells here which pages were written' };
 }
 
 function needsTracker({ paging, tracePath, fork }: RunChoice, policy: PolicyName | undefined): boolean {
@@ -48,6 +45,7 @@ function kernelRefusal(run: RunChoice, policy: PolicyName | undefined): string |
     if (run.tracker === 'auto')
       return 'a budget of memory is kept by checks in the code unless --tracker kernel is given';
   }
+  if (run.tracker === 'auto') return 'marks in the code cost no more than the faults that --tracker kernel takes';
   return kernelPagingRefusal(policy, run.fork);
 }
 
@@ -77,6 +75,11 @@ export function trackingOf(run: RunChoice, policy: PolicyName | undefined, { nam
 /** Whether checkpoints are taken between start and end. */
 export function keepsCheckpoints(policy: PolicyName | undefined): boolean {
   return policy !== undefined && policy !== 'none';
+}
+
+/** Whether pages are saved to files of their own, and not into the paging file. */
+export function isSavedToFiles(policy: PolicyName | undefined): boolean {
+  return policy === 'sequential' || policy === 'incremental';
 }
 
 /** Whether the kernel stops the guest at absent pages, instead of checks in its code. */

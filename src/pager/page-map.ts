@@ -15,10 +15,20 @@
  *     medium kept.
  * (4) At most twice the image is in use: a page has at most one working and one shadow slot.
  * (5) A page that is all zeros has no slot.
+ *
+ * Where checkpoints before the newest are retained (`checkpoint/retained.ts`), (1) and (2) hold for every one of them: a slot
+ * that any retained checkpoint names is not overwritten, and what a commit would release goes to the checkpoint before it
+ * instead, which keeps it as long as it is retained itself. (3) then says: the newest, with all that it retains. (4) holds
+ * for the newest; each retained one adds what only it and those before it name, at most an image.
  */
 import { assert } from '../error/errors.ts';
 import { ENTRY_WORDS, MAPPED_PAGES_MAX } from '../format/paging-format.ts';
 import type { SlotAllocator } from './slot-allocator.ts';
+
+/** Who gets the slots that a commit has replaced: the free ones, or a checkpoint that is retained. */
+export interface SlotHeir {
+  release(slot: number): void;
+}
 
 export class PageMap {
   pageCount = 0;
@@ -123,14 +133,17 @@ export class PageMap {
     entries[to + 3] = words[at + 3];
   }
 
-  /** Freezes the working set: the barrier of this generation has returned, the shadow set is needed no more. */
-  commit(generation: number): void {
+  /**
+   * Freezes the working set: the barrier of this generation has returned, the shadow set is needed no more by the newest
+   * checkpoint, and goes to `heir`.
+   */
+  commit(generation: number, heir: SlotHeir = this.#slots): void {
     assert(generation > this.committedGeneration, `generation ${generation} is not newer than the committed one`);
     this.committedGeneration = generation;
     this.freshCount = 0;
     for (let i = 0; i < this.#shadowCount; i++) {
       const page = this.#shadowPages[i];
-      this.#slots.release(this.#shadowSlots[page]);
+      heir.release(this.#shadowSlots[page]);
       this.#shadowSlots[page] = 0;
     }
     this.#shadowCount = 0;

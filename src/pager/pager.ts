@@ -13,6 +13,7 @@
  * An error (a page that is not what was written, a disk that is full) latches: the guest must not go on with a page that
  * is not there, and no checkpoint may be taken of a memory that is not whole. `fault` then returns 1 for ever.
  */
+import { MAPPED_PAGES_MAX } from '../format/paging-format.ts';
 import type { DeviceFile } from '../device/device.ts';
 import { assert } from '../error/errors.ts';
 import type { PageKernels } from '../format/page-kernels.ts';
@@ -142,6 +143,11 @@ export class Pager implements DirtyTracker, HostAccess {
 
   get frameCount(): number {
     return this.#frames.frameCount;
+  }
+
+  /** Whether there may be more pages than frames, so that pages leave for the file: the guest cannot go on without it. */
+  get pagesOut(): boolean {
+    return this.#frames.frameCount < MAPPED_PAGES_MAX;
   }
 
   get residentCount(): number {

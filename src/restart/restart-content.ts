@@ -73,19 +73,24 @@ const checkStream = variant<{ kind: 'file'; path: string } | { kind: 'inherit' }
   empty: record({ kind: constant('empty') }),
 });
 
+const identityParts = {
+  program: text,
+  digest,
+  arguments: list(text),
+  environment: list(checkPair),
+  preopens: list(record<{ guestPath: string; hostPath: string }>({ guestPath: text, hostPath: text })),
+  stdin: checkStream,
+  stdout: checkStream,
+  stderr: checkStream,
+  outputMode: oneOf('auto', 'commit', 'immediate'),
+} as const;
+
 /** Identities are made by `identityOf`: what is needed to describe a run, and nothing else. */
 const checkIdentity: Check<JobIdentity> = (value, place) => {
-  return record<JobIdentity>({
-    program: text,
-    digest,
-    arguments: list(text),
-    environment: list(checkPair),
-    preopens: list(record<{ guestPath: string; hostPath: string }>({ guestPath: text, hostPath: text })),
-    stdin: checkStream,
-    stdout: checkStream,
-    stderr: checkStream,
-    outputMode: oneOf('auto', 'commit', 'immediate'),
-  })(value, place);
+  // Only jobs with canonical NaNs mention them.
+  const mentionsNans = typeof value === 'object' && value !== null && 'canonicalNan' in value;
+  const parts = mentionsNans ? { ...identityParts, canonicalNan: flag } : identityParts;
+  return record<JobIdentity>(parts)(value, place);
 };
 
 const checkDescription: Check<RestartDescription> = record<RestartDescription>({

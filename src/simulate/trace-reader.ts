@@ -105,7 +105,17 @@ export class TraceReader {
     whole.set(header);
     whole.set(description, header.length);
     if (headerChecksum(this.#bench, whole) !== checksum) throw this.#damaged(0, 'the checksum of the header is wrong');
-    this.description = JSON.parse(new TextDecoder().decode(description)) as JsonValue;
+    this.description = this.#parsed(new TextDecoder().decode(description));
+  }
+
+  /** A checksum that holds says only that some program wrote the bytes. */
+  #parsed(description: string): JsonValue {
+    try {
+      return JSON.parse(description) as JsonValue;
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      throw this.#damaged(0, 'the description is not JSON');
+    }
   }
 
   /**

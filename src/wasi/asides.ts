@@ -18,8 +18,8 @@ interface Aside {
   readonly parentKey: string;
   /** Generation in which it was set aside. */
   readonly generation: number;
-  /** The newest captured state has it open. */
-  needed: boolean;
+  /** The generation of the newest captured state that has it open; -1: none. */
+  neededBy: number;
 }
 
 export interface AsideState {
@@ -51,7 +51,7 @@ export class Asides {
       isDirectory: status.isDirectory(),
       parentKey: fileKey(parent),
       generation,
-      needed: false,
+      neededBy: -1,
     });
   }
 
@@ -84,18 +84,18 @@ export class Asides {
     for (const aside of this.#asides) aside.path = rename(aside.path);
   }
 
-  /** Remembers which ones are among the paths that the guest has open now. */
-  captureState(openPaths: ReadonlySet<string>): AsideState[] {
-    for (const aside of this.#asides) aside.needed = openPaths.has(aside.path);
+  /** Remembers which ones are among the paths that the guest has open now, in the state of `generation`. */
+  captureState(openPaths: ReadonlySet<string>, generation: number): AsideState[] {
+    for (const aside of this.#asides) if (openPaths.has(aside.path)) aside.neededBy = generation;
     return Array.from(this.#asides, ({ path, inode }) => ({ path, inode }));
   }
 
   /**
-   * Removes the asides of generations before `generation` that the newest captured state does not need. A directory
+   * Removes the asides of generations before `generation` that no state from there on needs. A directory
    * that holds another one that is still needed waits for it.
    */
   drop(generation: number): void {
-    const droppable = [...this.#asides].filter((aside) => aside.generation < generation && !aside.needed);
+    const droppable = [...this.#asides].filter((aside) => aside.generation < generation && aside.neededBy < generation);
     // Contents before the directory that holds them.
     droppable.sort((a, b) => b.path.length - a.path.length);
     for (const aside of droppable) {

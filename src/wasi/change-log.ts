@@ -134,8 +134,8 @@ export class ChangeLog {
     this.recording = this.#journal !== undefined;
   }
 
-  forgetOlder(): void {
-    this.#journal?.forgetOlder();
+  forgetOlder(oldestKept: number): void {
+    this.#journal?.forgetOlder(oldestKept);
   }
 
   close(): void {

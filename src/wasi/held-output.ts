@@ -33,6 +33,8 @@ export class HeldOutput {
   #lengthBytes = 0;
   #checksum = 0;
   #parts: HeldPart[];
+  /** Bytes that the last `append` has taken. */
+  takenBytes = 0;
 
   constructor(device: Device, generation: number, parts: readonly HeldPart[]) {
     this.#device = device;
@@ -45,7 +47,12 @@ export class HeldOutput {
     return this.#file === undefined && this.#parts.length === 0;
   }
 
-  append(stream: number, bytes: Uint8Array): void {
+  /**
+   * Takes all bytes and returns their number.
+   * @throws StorageError: the first `takenBytes` of them were taken.
+   */
+  append(stream: number, bytes: Uint8Array): number {
+    this.takenBytes = 0;
     if (this.#file === undefined) {
       assert(
         this.#parts.every((part) => this.#generation - part.generation < FILE_COUNT),
@@ -65,7 +72,9 @@ export class HeldOutput {
       this.#file.write(chunk, this.#lengthBytes);
       this.#checksum = crc32(chunk, this.#checksum);
       this.#lengthBytes += chunk.length;
+      this.takenBytes += piece.length;
     }
+    return this.takenBytes;
   }
 
   /** Ends the current generation; the parts that the state being captured covers. */

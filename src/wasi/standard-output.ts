@@ -45,6 +45,13 @@ export interface StandardOutputState {
   held: HeldPart[];
 }
 
+/** What happens to output that people, or the run, should know. */
+export interface OutputEvents {
+  readonly notice: (text: string) => void;
+  /** Storage failed: whether the guest goes on without it. */
+  readonly goesOnAfter: (error: unknown) => boolean;
+}
+
 /** One of the two streams as the guest writes to it. */
 export class OutputStream implements StandardStream {
   readonly port: OutputPort;
@@ -96,7 +103,12 @@ export class StandardOutput {
   readonly streams: readonly (OutputStream | undefined)[];
   readonly #blocking: Blocking;
   readonly #held: HeldOutput | undefined;
-  readonly #countFile: DeviceFile | undefined;
+  #countFile: DeviceFile | undefined;
+  readonly #goesOnAfter: (error: unknown) => boolean;
+  /** No checkpoint will ever cover what is written now. */
+  #letsOut = false;
+  /** What is held is being let out, which a failure on the way must not begin anew. */
+  #isReleasing = false;
   /** Where in each stream the output begins that is still held. */
   #releasePositions: readonly number[] = [0, 0];
   readonly #countRecord = Buffer.alloc(COUNT_BYTES);
@@ -108,9 +120,10 @@ export class StandardOutput {
     device: Device | undefined,
     generation: number,
     state: StandardOutputState | undefined,
-    notice: (text: string) => void,
+    { notice, goesOnAfter }: OutputEvents,
   ) {
     this.#blocking = blocking;
+    this.#goesOnAfter = goesOnAfter;
     if (mode === 'commit' && device === undefined) {
       throw new UsageError('bad-argument', 'output can be held until a commit only by a job');
     }
@@ -123,7 +136,12 @@ export class StandardOutput {
     if (device !== undefined && (heldBefore.length > 0 || this.streams.some((stream) => stream?.isHeld))) {
       this.#held = new HeldOutput(device, generation, heldBefore);
     }
-    this.#releasePositions = this.streams.map((_, index) => state?.streams[index]?.releasedBytes ?? 0);
+    // Of a state that was gone back to: what was held then has left since (`withoutHeldOutput`).
+    const hasLeft = heldBefore.length === 0;
+    this.#releasePositions = this.streams.map((_, index) => {
+      const before = state?.streams[index];
+      return (hasLeft ? before?.producedBytes : before?.releasedBytes) ?? 0;
+    });
     const counts = state === undefined || device === undefined ? undefined : readCounts(device);
     // A file can be looked at, but not by whoever moves the job to another machine.
     const isCounted = this.streams.some((stream) => stream !== undefined && (stream.isHeld || countsFor(stream.port)));
@@ -134,7 +152,12 @@ export class StandardOutput {
     for (const [index, stream] of this.streams.entries()) {
       const streamState = state?.streams[index];
       if (stream === undefined || streamState === undefined) continue;
-      this.#restore(stream, index, streamState, counts?.[index], this.#heldBytesOf(stream, state!), notice);
+      const heldBytes = this.#heldBytesOf(stream, state!);
+      const { fileBytes, producedBytes } = streamState;
+      const restored = hasLeft
+        ? { producedBytes, releasedBytes: producedBytes, fileBytes: fileBytes === null ? null : fileBytes + heldBytes }
+        : streamState;
+      this.#restore(stream, index, restored, counts?.[index], hasLeft ? 0 : heldBytes, notice);
     }
     this.#storeCounts();
     this.release();
@@ -209,14 +232,24 @@ export class StandardOutput {
   /** Takes bytes of the guest; returns how many. */
   write(index: number, bytes: Uint8Array): number | 'interrupted' {
     const stream = this.streams[index]!;
-    if (this.#held !== undefined && stream.isHeld) {
-      this.#held.append(index, bytes);
-      return bytes.length;
+    if (this.#held !== undefined && stream.isHeld && !this.#letsOut) {
+      const heldBytes = this.#hold(this.#held, index, bytes);
+      if (heldBytes > 0) return heldBytes;
     }
     for (let retryMs = RETRY_MS_MIN; ; retryMs = Math.min(2 * retryMs, RETRY_MS_MAX)) {
       const count = this.#giveOut(stream, bytes);
       if (count > 0) return count;
       if (this.#blocking.waitUntil(performance.now() + retryMs) === 'interrupted') return 'interrupted';
+    }
+  }
+
+  /** Holds bytes back; returns how many, which are fewer where storage failed and what was held has left. */
+  #hold(held: HeldOutput, index: number, bytes: Uint8Array): number {
+    try {
+      return held.append(index, bytes);
+    } catch (error) {
+      if (!this.#goesOnAfter(error)) throw error;
+      return held.takenBytes;
     }
   }
 
@@ -243,6 +276,20 @@ export class StandardOutput {
    * captured in this one any more.
    */
   release(): void {
+    if (this.#isReleasing) return;
+    this.#isReleasing = true;
+    try {
+      this.#releaseParts();
+      // Storage failed on the way, and no commit will let the rest out.
+      if (!this.#letsOut || this.#held === undefined || this.#held.isEmpty) return;
+      this.#held.capture();
+      this.#releaseParts();
+    } finally {
+      this.#isReleasing = false;
+    }
+  }
+
+  #releaseParts(): void {
     const positions = [...this.#releasePositions];
     const released = this.#held?.releaseAll((index, bytes) => {
       const stream = this.streams[index];
@@ -253,6 +300,12 @@ export class StandardOutput {
       return this.#releaseBytes(stream, bytes.subarray(done));
     });
     if (released === true) this.#releasePositions = positions;
+  }
+
+  /** Lets out what is held, and holds nothing back from now on. */
+  stopHolding(): void {
+    this.#letsOut = true;
+    this.release();
   }
 
   /** The program ended without another checkpoint: what it wrote since the last one leaves as well. */
@@ -268,6 +321,8 @@ export class StandardOutput {
     while (rest.length > 0 && !stream.broken) {
       try {
         const count = this.#giveOut(stream, rest);
+        // A file can be looked at, but not by whoever moves the job to another machine.
+        if (!countsFor(stream.port)) this.#storeCounts();
         if (count === 0) {
           if (this.#blocking.stopRequested()) return false;
           pause(retryMs);
@@ -310,7 +365,14 @@ export class StandardOutput {
         leavingBytes: stream?.leavingBytes ?? 0,
       })),
     );
-    this.#countFile.write(this.#countRecord, 0);
+    const file = this.#countFile;
+    try {
+      file.write(this.#countRecord, 0);
+    } catch (error) {
+      this.#countFile = undefined;
+      file.close();
+      if (!this.#goesOnAfter(error)) throw error;
+    }
   }
 
   close(): void {
@@ -318,6 +380,14 @@ export class StandardOutput {
     this.#countFile?.close();
     for (const stream of this.streams) stream?.port.close();
   }
+}
+
+/**
+ * A state of an older checkpoint, as it is to be gone on from: what it held back left when it was durable, before the checkpoint
+ * after it was taken, and the files that held it have been used again.
+ */
+export function withoutHeldOutput(state: StandardOutputState): StandardOutputState {
+  return { ...state, held: [] };
 }
 
 /** Whether a file of the job directory holds output, or counts it. */

@@ -9,8 +9,8 @@
  * (1) A record is durable before its effect is made: `force` returns only then, and callers make the effect after it.
  *     Effects need not be durable in any order of their own: every undo step looks whether its effect is there.
  *     Records of times are the exception, because no contents depend on them.
- * (2) A journal's file is reused only when no checkpoint needs it: files are named by generation modulo FILE_COUNT,
- *     and at most FILE_COUNT generations are live.
+ * (2) A journal's file is reused only when no checkpoint needs it: files have numbers, a journal takes the lowest one that
+ *     no live journal has. Where a job keeps checkpoints (`--keep`), all their journals are live.
  * (3) A record left over from an earlier use of the file never counts: checksums begin from a number drawn when the
  *     file was begun. Reading ends at the first record that does not hold together; its effect was never made (1).
  *
@@ -30,35 +30,40 @@ import { checkUndoRecord } from './undo-record.ts';
 const MAGIC = Buffer.from('CNTUNDO1', 'latin1');
 const HEADER_BYTES = 24;
 const HEAD_BYTES = 12;
-const FILE_COUNT = 4;
+/** Captures without a commit between them and the first: more are a mistake. */
+const UNCOMMITTED_MAX = 4;
 
 /** Most bytes of data in a record, so that undoing needs little memory. */
 export const RECORD_DATA_BYTES_MAX = 1 << 20;
 const RECORD_TEXT_BYTES_MAX = 1 << 16;
 
-function fileName(generation: number): string {
-  return `undo-${generation % FILE_COUNT}`;
+function fileName(index: number): string {
+  return `undo-${index}`;
 }
 
 export function isJournalName(name: string): boolean {
-  return /^undo-\d$/.test(name);
+  return /^undo-\d{1,4}$/.test(name);
 }
 
 /** The journal of the current generation, being written. */
 export class UndoJournal {
   readonly #device: Device;
   #generation: number;
-  #oldestLive: number;
+  #newestCommitted: number;
+  /** Generations of live journals, by the names of their files. */
+  readonly #live: Map<string, number>;
   #file: DeviceFile | undefined;
   #seed = 0;
   #endBytes = 0;
   #unsynced = false;
   #nameUnsynced = false;
 
-  constructor(device: Device, generation: number) {
+  /** `oldestKept`: of the oldest checkpoint that is kept, whose journals of an earlier run are live still. */
+  constructor(device: Device, generation: number, oldestKept = generation) {
     this.#device = device;
     this.#generation = generation;
-    this.#oldestLive = generation;
+    this.#newestCommitted = generation;
+    this.#live = oldestKept < generation ? journalsFrom(device, oldestKept) : new Map<string, number>();
   }
 
   get generation(): number {
@@ -89,15 +94,13 @@ export class UndoJournal {
     this.#file?.close();
     this.#file = undefined;
     this.#generation++;
-    assert(
-      this.#generation - this.#oldestLive < FILE_COUNT,
-      `${FILE_COUNT} captures without a commit: their undo journals would overwrite each other`,
-    );
+    assert(this.#generation - this.#newestCommitted < UNCOMMITTED_MAX, `${UNCOMMITTED_MAX} captures without a commit`);
   }
 
-  /** The state at the beginning of the current generation is durable: older journals are needed no more. */
-  forgetOlder(): void {
-    this.#oldestLive = this.#generation;
+  /** The state at the beginning of the current generation is durable: journals older than `oldestKept` are needed no more. */
+  forgetOlder(oldestKept: number): void {
+    this.#newestCommitted = this.#generation;
+    for (const [name, generation] of this.#live) if (generation < oldestKept) this.#live.delete(name);
   }
 
   close(): void {
@@ -106,7 +109,10 @@ export class UndoJournal {
   }
 
   #begin(): DeviceFile {
-    const name = fileName(this.#generation);
+    let index = 0;
+    while (this.#live.has(fileName(index))) index += 1;
+    const name = fileName(index);
+    this.#live.set(name, this.#generation);
     this.#nameUnsynced = !this.#device.list().includes(name);
     const file = this.#device.openFile(name, 'create');
     this.#seed = randomInt(2 ** 32);
@@ -120,6 +126,23 @@ export class UndoJournal {
     this.#file = file;
     return file;
   }
+}
+
+/** Generations of the journals from one on, by the names of their files. */
+function journalsFrom(device: Device, oldest: number): Map<string, number> {
+  const live = new Map<string, number>();
+  for (const name of device.list().filter(isJournalName)) {
+    const file = device.openFile(name, 'read');
+    try {
+      const survey = surveyJournal(file);
+      if (survey !== undefined && survey.generation >= oldest && survey.records.length > 0) {
+        live.set(name, survey.generation);
+      }
+    } finally {
+      file.close();
+    }
+  }
+  return live;
 }
 
 function encodeRecord(undoRecord: UndoRecord, data: Uint8Array, seed: number): Buffer {
@@ -211,10 +234,7 @@ export class FoundJournal {
    */
   static findLive(device: Device, fromGeneration: number, readOnly = false): FoundJournal[] {
     const found: FoundJournal[] = [];
-    const names = new Set(device.list());
-    for (let index = 0; index < FILE_COUNT; index++) {
-      const name = fileName(index);
-      if (!names.has(name)) continue;
+    for (const name of device.list().filter(isJournalName)) {
       const journal = FoundJournal.#read(device.openFile(name, readOnly ? 'read' : 'write'), fromGeneration, readOnly);
       if (journal !== undefined) found.push(journal);
     }

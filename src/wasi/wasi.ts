@@ -35,6 +35,7 @@ import { FileRegistry } from './file-registry.ts';
 import { GuestClock } from './guest-clock.ts';
 import { cannotOpen, openRoots, realPathOf } from './host-roots.ts';
 import { HostTree } from './host-tree.ts';
+import { KeptStates } from './kept-states.ts';
 import type { OpenFile } from './open-file.ts';
 import { pathCalls } from './path-calls.ts';
 import { pollCalls } from './poll-calls.ts';
@@ -53,8 +54,14 @@ export interface WasiOptions {
   readonly state?: WasiState;
   /** The state was captured on another machine or its files were copied: files are known by their paths alone. */
   readonly relocated?: boolean;
+  /** How many captured states are kept, the newest included; default 1. */
+  readonly keep?: number;
+  /** Generations of those that are kept already, before `state`, oldest first. */
+  readonly keptGenerations?: readonly number[];
   /** Takes messages for the user, a sentence each. */
   readonly onNotice?: (text: string) => void;
+  /** Storage failed while output was kept: whether the guest goes on without it. Default: it does not. */
+  readonly goesOnAfter?: (error: unknown) => boolean;
   /** How directories are held; by default the safest way of this platform. */
   readonly anchorKind?: AnchorKind;
 }
@@ -69,6 +76,7 @@ export class Wasi {
   readonly #asides: Asides;
   readonly #input: StandardStream | undefined;
   readonly #output: StandardOutput;
+  readonly #kept: KeptStates;
   #closed = false;
 
   /**
@@ -94,13 +102,19 @@ export class Wasi {
       }
     }
     if (state === undefined && device !== undefined) discardRunFiles(device);
-    const journal = device === undefined ? undefined : new UndoJournal(device, generation);
+    const earlier = [...(options.keptGenerations ?? []), ...(state === undefined ? [] : [state.generation])];
+    this.#kept = new KeptStates(options.keep ?? 1, earlier);
+    const oldestKept = this.#kept.oldest(generation);
+    const journal = device === undefined ? undefined : new UndoJournal(device, generation, oldestKept);
     this.#log = new ChangeLog(this.#tree, journal, state !== undefined);
     this.#asides = new Asides(this.#tree);
 
     this.#input = openInput(config.stdin, blocking, state?.input);
     const targets = [config.stdout, config.stderr];
-    this.#output = new StandardOutput(targets, config.outputMode, blocking, device, generation, state?.output, notice);
+    this.#output = new StandardOutput(targets, config.outputMode, blocking, device, generation, state?.output, {
+      notice,
+      goesOnAfter: options.goesOnAfter ?? (() => false),
+    });
 
     this.#context = {
       config,
@@ -179,8 +193,8 @@ export class Wasi {
     for (const { at, inode } of state.asides) {
       this.#asides.restore({ path: this.#tree.pathOf(at), inode }, state.generation - 1);
     }
-    this.#asides.captureState(this.#openPaths());
-    this.#asides.drop(state.generation);
+    this.#asides.captureState(this.#openPaths(), state.generation);
+    this.#asides.drop(this.#kept.oldest(state.generation));
   }
 
   /** Absolute paths of all that the guest has open. */
@@ -199,7 +213,7 @@ export class Wasi {
     this.#log.startNextGeneration();
     const captured = captureDescriptors(descriptors, this.#tree, this.#streams);
     this.#registry.captured(descriptors);
-    const asides = this.#asides.captureState(this.#openPaths());
+    const asides = this.#asides.captureState(this.#openPaths(), this.#log.generation);
     const input = this.#input;
     return {
       version: 1,
@@ -230,8 +244,9 @@ export class Wasi {
 
   /** The newest captured state is durable: releases held output and drops what only older checkpoints needed. */
   afterCommit(): void {
-    this.#log.forgetOlder();
-    this.#asides.drop(this.#log.generation);
+    const oldestKept = this.#kept.committed(this.#log.generation);
+    this.#log.forgetOlder(oldestKept);
+    this.#asides.drop(oldestKept);
     this.#output.release();
   }
 
@@ -243,6 +258,11 @@ export class Wasi {
   /** The guest ended without another checkpoint, by a trap: what it wrote since the last one leaves as well. */
   releaseUncommittedOutput(): void {
     this.#output.releaseUncommitted();
+  }
+
+  /** No more checkpoints will be taken: what is held leaves, and what follows leaves at once. Errors: StorageError, CorruptionError. */
+  stopHoldingOutput(): void {
+    this.#output.stopHolding();
   }
 
   /** The guest is done: closes what it has open. A capture and commit after this leave nothing behind. */

@@ -26,9 +26,9 @@ for (const policy of ['continuous', 'incremental', 'sequential', 'none']) {
   const job = join(scratch, 'job');
   await stopInTheMiddle(job, policy);
   const seals = policy === 'none' ? ['--passphrase-file', phrase] : ['--key-file', key];
-  for (const [suffix, options] of [
-    ['plain', []],
-    ['sealed', seals],
+  for (const { suffix, options } of [
+    { suffix: 'plain', options: [] },
+    { suffix: 'sealed', options: seals },
   ]) {
     const file = join(folder, `${policy}-${suffix}.bin`);
     if (existsSync(file)) continue;

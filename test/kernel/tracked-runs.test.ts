@@ -98,11 +98,12 @@ describe.runIf(kernelTracks)('writes told by the kernel', { timeout: TEST_MS }, 
     const path = program(folder, 'counts', counts(2, 1));
     const chosen = async (...options: string[]): Promise<string> =>
       (await run([...options, '--job', join(folder, 'job'), '--fresh', path])).stats.tracker;
-    expect(await chosen()).toBe('kernel');
-    expect(await chosen('--tracker', 'auto')).toBe('kernel');
+    expect(await chosen('--tracker', 'kernel')).toBe('kernel');
+    expect(await chosen()).toBe('software');
+    expect(await chosen('--tracker', 'auto')).toBe('software');
     expect(await chosen('--tracker', 'software')).toBe('software');
     expect(await chosen('--tracker', 'kernel', '--fork')).toBe('software');
-    expect(await chosen('--policy', 'incremental')).toBe('software');
+    expect(await chosen('--tracker', 'kernel', '--policy', 'incremental')).toBe('software');
     expect(await chosen('--policy', 'sequential')).toBe('none');
     expect(await chosen('--policy', 'none')).toBe('none');
     expect(await chosen('--memory', '64p')).toBe('software');
@@ -129,7 +130,7 @@ it('without koffi the program marks its pages itself', async () => {
   ];
   writeFileSync(hook, lines.join('\n'));
   const statsFile = join(folder, 'stats');
-  const words = ['run', '--stats', statsFile, '--job', join(folder, 'job'), path];
+  const words = ['run', '--tracker', 'kernel', '--stats', statsFile, '--job', join(folder, 'job'), path];
   const { exitCode } = await continuo(words, { env: { NODE_OPTIONS: `--require=${hook}` } });
   const stats: Stats = JSON.parse(readFileSync(statsFile, 'utf8'));
   expect({ exitCode, tracker: stats.tracker }).toEqual({ exitCode: 7, tracker: 'software' });

@@ -76,6 +76,31 @@ describe('a job moves', { timeout: TIMEOUT_MS, retry: 2 }, () => {
   });
 });
 
+it(
+  'a job moves as a restart file from arm64 to x86-64 and back',
+  { timeout: TIMEOUT_MS, retry: 2 },
+  async ({ skip }) => {
+    if (arm64 === '') return skip(reason);
+    const folder = scratch();
+    const wasm = program(folder, 'nan', nanProgram(250));
+    const uninterrupted = await continuo(['run', '--canonical-nan', wasm]);
+    const options = ['--interval', '100ms', '--verbose'];
+    let output = '';
+    let args = ['run', '--canonical-nan', '--job', join(folder, 'job0'), ...options, wasm];
+    for (const [k, node] of [arm64, process.execPath].entries()) {
+      const stopped = await stretch(args, node, 300);
+      expect(stopped.exitCode, stopped.stderr).toBe(85);
+      output += stopped.stdout;
+      const file = join(folder, `file${k}`);
+      expect(await continuo(['export', join(folder, `job${k}`), '-o', file], { node })).toMatchObject({ exitCode: 0 });
+      args = ['restart', '--job', join(folder, `job${k + 1}`), ...options, file];
+    }
+    const last = await continuo(args, { node: arm64 });
+    expect(last.exitCode, last.stderr).toBe(0);
+    expect(output + last.stdout).toBe(uninterrupted.stdout);
+  },
+);
+
 it('bits of NaNs are those of the processor, or the same on all', { timeout: TIMEOUT_MS }, async ({ skip }) => {
   if (arm64 === '') return skip(reason);
   const wasm = program(scratch(), 'nan', nanProgram(2));

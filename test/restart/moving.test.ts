@@ -1,10 +1,11 @@
 /** Jobs that are moved by restart files, as their users move them: between policies, machines' worth of paths, and through pipes. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { POLICY_NAMES } from '../../src/checkpoint/checkpoint-store.ts';
-import { command, continuo, RunningCommand, scratch, workload } from '../cli/continuo.ts';
+import { command, continuo, program, root, RunningCommand, scratch, sleep, workload } from '../cli/continuo.ts';
+import { counted, counts } from '../cli/guests.ts';
 
 const PROGRAM = [workload('apsp'), '600', '1'];
 let expected: string;
@@ -78,20 +79,24 @@ describe.each(['continuous', 'incremental', 'sequential'])('a running job of the
   });
 });
 
-it('a job is moved through a pipe, sealed', { timeout: 60_000 }, async () => {
-  const folder = scratch();
-  const job = await stoppedJob(folder);
-  const key = join(folder, 'key');
-  writeFileSync(key, 'c0ffee00'.repeat(8));
-  const line = '"$0" "$1" export "$2" -o - --key-file "$4" | "$0" "$1" restart - --job "$3" --key-file "$4"';
-  const child = spawn('sh', ['-c', line, process.execPath, command, job, join(folder, 'copy'), key]);
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-  const exitCode = await new Promise((settle) => child.on('close', settle));
-  expect([exitCode, stdout, stderr]).toEqual([0, expected, stderr]);
-});
+it.each(['continuous', 'sequential'])(
+  'a job of the policy %s is moved through a pipe, sealed',
+  { timeout: 60_000 },
+  async (policy) => {
+    const folder = scratch();
+    const job = await stoppedJob(folder, '--policy', policy);
+    const key = join(folder, 'key');
+    writeFileSync(key, 'c0ffee00'.repeat(8));
+    const line = '"$0" "$1" export "$2" -o - --key-file "$4" | "$0" "$1" restart - --job "$3" --key-file "$4"';
+    const child = spawn('sh', ['-c', line, process.execPath, command, job, join(folder, 'copy'), key]);
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    const exitCode = await new Promise((settle) => child.on('close', settle));
+    expect([exitCode, stdout, stderr]).toEqual([0, expected, expect.stringContaining('goes on from checkpoint')]);
+  },
+);
 
 it('a kill at any instant of an export or a restart loses nothing', { timeout: 120_000 }, async () => {
   const folder = scratch();
@@ -131,6 +136,25 @@ it('output that was held is neither lost nor repeated', { timeout: 60_000 }, asy
   expect([again.exitCode, again.stdout]).toEqual([0, '']);
 });
 
+it('what a file has of the output is not in what the restarted job writes', { timeout: 60_000 }, async () => {
+  const folder = scratch();
+  const [job, out] = [join(folder, 'job'), join(folder, 'out')];
+  const path = program(folder, 'counts', counts(60, 20_000_000));
+  const descriptor = openSync(out, 'w');
+  const running = new RunningCommand(['run', '--job', job, '--interval', 'none', '--verbose', path], {
+    stdout: descriptor,
+  });
+  await running.waitFor('checkpoint 1 ');
+  await sleep(1000);
+  running.kill('SIGTERM');
+  expect((await running.ended).exitCode).toBe(85);
+  closeSync(descriptor);
+  const file = join(folder, 'job.restart');
+  expect((await continuo(['export', job, '-o', file])).exitCode).toBe(0);
+  const { exitCode, stdout } = await continuo(['restart', file, '--job', join(folder, 'copy')]);
+  expect([exitCode, readFileSync(out, 'utf8') + stdout]).toEqual([7, counted(60)]);
+});
+
 it('says what is wrong with a call', async () => {
   const folder = scratch();
   const job = await stoppedJob(folder);
@@ -141,7 +165,7 @@ it('says what is wrong with a call', async () => {
     [['restart', join(job, 'paging')], 'is no restart file'],
     [['restart', file, '--job', job], 'holds a job already'],
     [['restart', file, '--dir', folder], 'the program has no directory'],
-    [['export', dirname(workload('matmul'))], "files that are not a job's"],
+    [['export', join(root, 'docs')], "files that are not a job's"],
     [['export', join(folder, 'none')], 'there is no job directory'],
     [['export', job, '-o', join(folder, 'no', 'file')], 'there is no directory'],
   ];

@@ -84,9 +84,23 @@ it('refuses to overwrite a journal that is still needed', () => {
   const committed = new UndoJournal(device, 0);
   for (let i = 0; i < 10; i++) {
     committed.startNextGeneration();
-    committed.forgetOlder();
+    committed.forgetOlder(committed.generation);
   }
   expect(committed.generation).toBe(10);
+});
+
+it('keeps the journals of kept states until they are forgotten, by later runs as well', () => {
+  const journal = new UndoJournal(device, 1);
+  for (let generation = 1; generation <= 6; generation++) {
+    journal.note(made(`g${generation}`));
+    journal.startNextGeneration();
+    journal.forgetOlder(Math.max(1, generation - 1));
+  }
+  expect(found(device, 5).map(([generation]) => generation)).toEqual([6, 5]);
+  const next = new UndoJournal(device, 7, 5);
+  next.note(made('g7'));
+  next.force();
+  expect(found(device, 5)).toEqual([7, 6, 5].map((generation) => [generation, [made(`g${generation}`)]]));
 });
 
 it('an effect that failed leaves no record that counts', () => {
