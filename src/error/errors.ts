@@ -30,7 +30,8 @@ export type UsageErrorCode =
   | 'restart-needs-grant'
   | 'job-exists'
   | 'job-without-checkpoint'
-  | 'wrong-key';
+  | 'wrong-key'
+  | 'tracker-unavailable';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';
 export type StorageErrorCode = 'storage-failed';
