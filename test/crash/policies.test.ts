@@ -1,14 +1,14 @@
 /**
  * Three checkpoints of a small job under every policy, with and without a save beside the guest, with all pages resident and with
  * pageouts between the checkpoints: at every operation of the log the power fails, and every subset of the unsynced operations,
- * every loss of sizes, and every write torn at every sector is tried. Recovery finds the newest checkpoint that was reported
+ * every loss of sizes, and every write torn at every fifth sector, or with CONTINUO_EXHAUSTIVE at every one, is tried. Recovery finds the newest checkpoint that was reported
  * durable, or the complete one after it, as it was; and a job that goes on from there ends as one that nobody disturbed.
  */
 import { afterAll, describe, expect, it } from 'vitest';
 import { openStore } from '../../src/checkpoint/policies.ts';
 import { PAGE_BYTES } from '../../src/memory/layout.ts';
 import { CrashDevice, EMPTY_MEDIUM, type Medium } from '../store/crash-device.ts';
-import { explore } from '../store/fates.ts';
+import { explore, isExhaustive } from '../store/fates.ts';
 import { FakeGuest } from '../store/guest.ts';
 import { type JobKind, nameOf, pageOf, SavedJob } from './saved-job.ts';
 
@@ -157,7 +157,7 @@ describe.each(kinds.map((kind) => ({ name: nameOf(kind), kind })))('$name', ({ k
           throw new Error(`${nameOf(kind)}, ${label()}`, { cause: error });
         }
       };
-      explore(EMPTY_MEDIUM, device.log.slice(0, length), visit, isSame);
+      explore(EMPTY_MEDIUM, device.log.slice(0, length), visit, isSame, isExhaustive ? 1 : 5);
     }
     total += states;
     console.log(

@@ -1,6 +1,9 @@
 import { expect } from 'vitest';
 import { crash, openOperations, SECTOR_BYTES, type Medium, type Operation } from './crash-device.ts';
 
+/** Whether tests that take every state, or every byte, do so; else they take a sample of them. */
+export const isExhaustive = process.env['CONTINUO_EXHAUSTIVE'] !== undefined;
+
 /**
  * All fates of the open operations that the bounded search tries; `visit` makes the medium that one leaves if it wants. With
  * `newestKept` those are left out that lose the newest operation: they are the fates of the log without it.
@@ -10,6 +13,8 @@ export function explore(
   log: readonly Operation[],
   visit: (medium: () => Medium, label: () => string) => void,
   newestKept = false,
+  /** Every so many sectors is the one that a write is torn at, from another one on for each operation. */
+  tearStep = 1,
 ): void {
   const open = openOperations(log);
   expect(open.length).toBeLessThanOrEqual(12);
@@ -29,7 +34,7 @@ export function explore(
     if (operation.kind !== 'write') continue;
     const sectors = Math.ceil(operation.bytes.length / SECTOR_BYTES);
     for (const othersKept of newest >= 0 && torn !== newest ? [true] : [true, false]) {
-      for (let at = 0; at < sectors; at++) {
+      for (let at = sectors > tearStep ? torn % tearStep : 0; at < sectors; at += tearStep) {
         for (const survives of [
           (sector: number) => sector !== at,
           (sector: number) => sector === at,
