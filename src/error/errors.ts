@@ -31,7 +31,8 @@ export type UsageErrorCode =
   | 'branch-shares-files'
   | 'job-exists'
   | 'job-without-checkpoint'
-  | 'wrong-key';
+  | 'wrong-key'
+  | 'tracker-unavailable';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';
 export type StorageErrorCode = 'storage-failed';
