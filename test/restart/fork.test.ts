@@ -1,5 +1,5 @@
 /** Branches of jobs, as their users make them: from the newest and from kept checkpoints, beside a job that runs, with files. */
-import { copyFileSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { contentsOf, continuo, program, RunningCommand, scratch, sleep } from '../cli/continuo.ts';
@@ -170,6 +170,51 @@ it(
     expect(readFileSync(out, 'utf8')).toBe(counted(COUNT));
   },
 );
+
+/** Opens a file `log` in its directory, writes a line to it and loops for ever. */
+const LOGS = `(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 64) "log") (data (i32.const 80) "line\\n")
+  (func (export "_start")
+    (drop (call $open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 3) (i32.const 1)
+      (i64.const 0x66) (i64.const 0) (i32.const 0) (i32.const 16)))
+    (i32.store (i32.const 0) (i32.const 80))
+    (i32.store (i32.const 4) (i32.const 5))
+    (drop (call $write (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (loop $again (i32.store (i32.const 32) (i32.const 1)) (br $again))))`;
+
+it('refuses a directory in which both have a file open to write', { timeout: 60_000 }, async () => {
+  const folder = scratch();
+  const [job, data, own] = [join(folder, 'job'), join(folder, 'data'), join(folder, 'own')];
+  mkdirSync(data);
+  const args = ['run', '--job', job, '--interval', '50ms', '--verbose', '--dir', `${data}::/data`];
+  const running = new RunningCommand([...args, program(folder, 'logs', LOGS)]);
+  await running.waitFor('checkpoint 3 ');
+  const fork = (directory: string): ReturnType<typeof continuo> =>
+    continuo(['fork', job, '--job', join(folder, 'branch'), '--dir', `${directory}::/data`]);
+  const shared = await fork(data);
+  expect([shared.exitCode, shared.stderr]).toEqual([
+    2,
+    expect.stringContaining(`the program has ${join(data, 'log')} open to write, as the original of the branch has`),
+  ]);
+  expect(existsSync(join(folder, 'branch', 'job'))).toBe(false);
+  cpSync(data, own, { recursive: true });
+  const made = await fork(own);
+  expect([made.exitCode, made.stderr]).toEqual([0, made.stderr]);
+  running.kill('SIGTERM');
+  expect((await running.ended).exitCode).toBe(85);
+  const branch = new RunningCommand(['resume', join(folder, 'branch'), '--verbose', '--interval', '50ms']);
+  await branch.waitFor('goes on from checkpoint');
+  branch.kill('SIGTERM');
+  expect((await branch.ended).exitCode).toBe(85);
+  expect([readFileSync(join(own, 'log'), 'utf8'), readFileSync(join(data, 'log'), 'utf8')]).toEqual([
+    'line\n',
+    'line\n',
+  ]);
+});
 
 it('a kill at any instant leaves a whole branch or none', { timeout: 120_000 }, async () => {
   const folder = scratch();
