@@ -77,7 +77,13 @@ export class CheckpointChain {
       this.rejected = { name, reason, fault: newest };
       newest = undefined;
     }
-    if (newest === undefined || isFault(newest)) return;
+    if (newest === undefined || isFault(newest)) {
+      // Only a save of the first checkpoint has none before it; a job that was made with one has it whole.
+      const { rejected } = this;
+      if (rejected !== undefined && generationOfFile(rejected.name) > 1)
+        throw this.#damaged(rejected.name, rejected.fault);
+      return;
+    }
     const { fields, name } = newest;
     this.#names = this.#namesBack(newest);
     this.fields = fields;

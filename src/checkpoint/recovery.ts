@@ -16,6 +16,8 @@ import { RetainedCheckpoints } from './retained.ts';
 
 /** A reader beside a job that commits faster than it reads gives up after so many attempts. */
 const LIVE_ATTEMPTS_MAX = 20;
+/** Of a job that was not made with a checkpoint: taken before the program runs. */
+const FIRST_GENERATION = 1;
 /** Magic, checksum, length and generation of a record. */
 const STAMP_BYTES = recordTable.offsetOf('timeMs');
 
@@ -37,7 +39,8 @@ type Area = { readonly offsetBytes: number; readonly content: CommitRecord | Rec
  *
  * The cases (N: the newer record whose own checksum holds, P: the record before it):
  *
- * - No record at all, or a torn one beside an empty area: no commit has ever returned.
+ * - No record at all, or the torn or incomplete first one beside an empty area: no commit has ever returned. Any but the first
+ *   has one before it, or is the only one of a job that was made with it, durable before it was a job: it is damaged.
  * - N is complete: it stands. The other area holds P, or was torn by the commit after N, or was erased.
  * - N is incomplete, so its commit did not return, and P stands, whose slots N's commit has not touched. Since a
  *   damaged N would look the same after its commit *had* returned, and P's slots would then be open to reuse, P is
@@ -66,7 +69,10 @@ export function recover(file: DeviceFile, bench: Workbench): Recovery {
       const retained = RetainedCheckpoints.read(file, beside, previousImage, bench, true);
       return { image: previousImage, record: beside, state, retained, rejected };
     }
-    if (previousGeneration === 0 && beside.kind === 'empty') return nothing(file, bench, rejected);
+    if (previousGeneration === 0 && beside.kind === 'empty') {
+      if (record.fields.generation > FIRST_GENERATION) throw error.damage;
+      return nothing(file, bench, rejected);
+    }
     throw damagedFile(
       file.path,
       other.offsetBytes,
@@ -143,13 +149,23 @@ function isPrevious(previous: CommitRecord, record: CommitRecord): boolean {
 
 function withoutCheckpoint(file: DeviceFile, bench: Workbench, areas: readonly Area[]): Recovery {
   const torn = areas.filter((area) => isFault(area.content) && area.content.kind === 'torn');
-  if (torn.length === 2) {
-    const [{ offsetBytes, content }] = torn;
+  const [first] = torn;
+  if (torn.length === 2 || (torn.length === 1 && !mayBeFirst(file, first))) {
+    const { offsetBytes, content } = first;
+    const which = torn.length === 2 ? 'both records' : 'the only record';
     if (isFault(content) && content.kind === 'torn')
-      throw damagedFile(file.path, offsetBytes, `${content.field} of both records`, content.expected, content.found);
+      throw damagedFile(file.path, offsetBytes, `${content.field} of ${which}`, content.expected, content.found);
   }
   const rejected = torn.length === 0 ? undefined : tornArea(torn[0]);
   return nothing(file, bench, rejected);
+}
+
+/** Whether a torn record may be that of a job's first checkpoint, by its place and as far as its number was written. */
+function mayBeFirst(file: DeviceFile, { offsetBytes }: Area): boolean {
+  if (offsetBytes !== recordAreaOffset(FIRST_GENERATION)) return false;
+  const head = new Uint8Array(recordTable.lengthBytes);
+  file.readInto(head, offsetBytes);
+  return recordTable.decode(head).generation <= FIRST_GENERATION;
 }
 
 function nothing(file: DeviceFile, bench: Workbench, rejected: Recovery['rejected']): Recovery {

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { UsageError } from '../error/errors.ts';
 import { compareCommand } from './compare.ts';
 import { diffCommand } from './diff.ts';
+import { forkCommand } from './fork.ts';
 import { gcCommand } from './gc.ts';
 import { doctorCommand } from './doctor.ts';
 import { exportCommand } from './export.ts';
@@ -42,6 +43,7 @@ export async function main(args: readonly string[]): Promise<number> {
     gcCommand(settle),
     exportCommand(settle),
     restartCommand(leave),
+    forkCommand(settle),
     compareCommand(settle),
     traceCommand(leave),
     simulateCommand(settle),

@@ -1,34 +1,30 @@
 import { basename, dirname, resolve } from 'node:path';
 import { isatty } from 'node:tty';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
 import { type ByteSink, NewFile, StandardSink } from '../device/byte-stream.ts';
-import type { Device } from '../device/device.ts';
-import { FileDevice, kindOfPath } from '../device/file-device.ts';
-import { askForCheckpoint, lockOwner } from '../device/job-lock.ts';
+import { kindOfPath } from '../device/file-device.ts';
 import { UsageError } from '../error/errors.ts';
+import { awaitCheckpoint, openCopied } from './copied-job.ts';
 import { reportError, say } from './messages.ts';
-import { openedWhereSealed } from '../seal/job-seal.ts';
+import { generationOption } from './option-values.ts';
 import { addSecretOptions, readSecret, type SecretFlags } from './secret-file.ts';
 import { TransferProgress } from './transfer-progress.ts';
 
 interface Flags extends SecretFlags {
   readonly output?: string;
+  readonly at?: number;
   readonly quiet?: boolean;
 }
 
-/** How long a running job may take for the checkpoint that it was asked for. */
-const CHECKPOINT_MS_MAX = 10_000;
-const LOOK_MS = 25;
-
-/** `continuo export`: one file of a job's newest checkpoint, from which it goes on anywhere. */
+/** `continuo export`: one file of a checkpoint of a job, from which it goes on anywhere. */
 export function exportCommand(settle: (exitCode: number) => void): Command {
   const command = new Command('export')
     .description(
       'make one file of a job, from which "continuo restart" goes on anywhere; a running job is asked for a checkpoint',
     )
     .argument('<job>', 'the job directory')
-    .option('-o, --output <file>', 'the restart file; - for standard output; default: named after the job');
+    .option('-o, --output <file>', 'the restart file; - for standard output; default: named after the job')
+    .addOption(generationOption('a kept checkpoint; default: the newest'));
   addSecretOptions(command).option('--quiet', 'tell about errors only');
   return command.action(async (job: string) => settle(await exportTo(job, command.opts<Flags>())));
 }
@@ -37,22 +33,20 @@ async function exportTo(job: string, flags: Flags): Promise<number> {
   let sink: ByteSink | undefined;
   const progress = new TransferProgress(flags.quiet !== true);
   try {
-    const kind = kindOfPath(job);
-    if (kind === 'absent') throw new UsageError('job-not-found', `there is no job directory ${job}`, { path: job });
-    if (kind === 'other') throw new UsageError('job-not-a-job', `${job} is not a directory`, { path: job });
     const secret = readSecret(flags);
-    const device = openedWhereSealed(new FileDevice(job), secret);
+    const device = openCopied(job, secret);
     const output = outputOf(job, flags.output);
     const notice = (text: string): void => {
       if (flags.quiet !== true) say(text);
     };
     // No other command needs it, and loading it takes time.
     const { exportJob } = await import('../restart/export.ts');
-    await awaitCheckpoint(device, notice);
+    if (flags.at === undefined) await awaitCheckpoint(device, notice);
     const target = (sink = output === '-' ? new StandardSink() : new NewFile(output));
     const result = await exportJob(device, (bytes) => target.write(bytes), {
       secret,
       notice,
+      at: flags.at,
       onProgress: (done, total) => progress.show(done, total),
     });
     sink.finish();
@@ -86,24 +80,4 @@ function outputOf(job: string, output: string | undefined): string {
     throw new UsageError('bad-argument', `-o: ${file} is a directory; name a file`, { path: file });
   }
   return file;
-}
-
-/** Asks a running job for a checkpoint and waits until it is there, or for so long that none will come. */
-async function awaitCheckpoint(device: Device, notice: (text: string) => void): Promise<void> {
-  const owner = lockOwner(device.path);
-  if (owner === undefined) return;
-  const { newestGeneration } = await import('../restart/newest-generation.ts');
-  const before = newestGeneration(device);
-  if (!askForCheckpoint(owner)) {
-    notice(
-      `process ${owner.pid} on ${owner.host}, which runs the job, cannot be asked for a checkpoint: its newest one is exported`,
-    );
-    return;
-  }
-  const deadlineMs = performance.now() + CHECKPOINT_MS_MAX;
-  while (performance.now() < deadlineMs) {
-    await delay(LOOK_MS);
-    if (newestGeneration(device) > before || lockOwner(device.path) === undefined) return;
-  }
-  notice(`the running job took no checkpoint within ${CHECKPOINT_MS_MAX / 1000} s: its newest one is exported`);
 }

@@ -2,7 +2,7 @@
  * Values of options, each by one checked parser: what was typed goes in, a value in the machine's terms comes out, or
  * an error of commander's, which names the option and what was typed.
  */
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { FRAMES_MIN, PAGE_BYTES } from '../memory/layout.ts';
 import { INTERVAL_MS_MAX, type DirectoryGrant } from '../machine/machine.ts';
 
@@ -57,6 +57,13 @@ export function parseNumber(text: string, least: number, most: number): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= least && value <= most) return value;
   throw new InvalidArgumentError(`Write a whole number from ${least} to ${most}.`);
+}
+
+const GENERATION_MAX = 0xffff_ffff;
+
+/** `--at`: a checkpoint by its number. */
+export function generationOption(description: string): Option {
+  return new Option('--at <generation>', description).argParser((text) => parseNumber(text, 1, GENERATION_MAX));
 }
 
 /** `HOST` or `HOST::GUEST`, added to those given before. */

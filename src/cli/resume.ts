@@ -1,8 +1,8 @@
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { Machine } from '../machine/machine.ts';
 import type { Secret } from '../seal/sealing-key.ts';
 import { reportError } from './messages.ts';
-import { parseNumber } from './option-values.ts';
+import { generationOption } from './option-values.ts';
 import { addSecretOptions, type SecretFlags, secretOptionOf } from './secret-file.ts';
 import { type RunFlags, addRunOptions, resumeOptionsOf, supervise } from './supervision.ts';
 
@@ -10,17 +10,13 @@ interface ResumeFlags extends RunFlags, SecretFlags {
   readonly at?: number;
 }
 
-const GENERATION_MAX = 0xffff_ffff;
-
 /** `continuo resume`: goes on with a job as it was described when it was made; needs nothing but its directory. */
 export function resumeCommand(settle: (exitCode: number) => void): Command {
   const command = new Command('resume')
     .description('go on with a job from its last checkpoint; its directory is all that is needed')
     .argument('<job>', 'the job directory');
   addRunOptions(command).addOption(
-    new Option('--at <generation>', 'go back to a kept checkpoint; those after it are given up at once').argParser(
-      (text) => parseNumber(text, 1, GENERATION_MAX),
-    ),
+    generationOption('go back to a kept checkpoint; those after it are given up at once'),
   );
   addSecretOptions(command);
   return command.action(async (job: string) => settle(await resume(job, command.opts<ResumeFlags>())));

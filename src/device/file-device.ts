@@ -255,6 +255,13 @@ export function pathWithoutLinks(path: string): string {
   }
 }
 
+/** Whether two paths are names of one file that is there. */
+export function isSameFile(path: string, other: string): boolean {
+  const options = { bigint: true, throwIfNoEntry: false } as const;
+  const [one, two] = [fs.statSync(path, options), fs.statSync(other, options)];
+  return one !== undefined && two !== undefined && one.dev === two.dev && one.ino === two.ino;
+}
+
 /** Undefined where there is nothing, or nothing that may be looked at: opening it will say so. */
 function realPath(path: string): string | undefined {
   try {

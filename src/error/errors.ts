@@ -28,6 +28,7 @@ export type UsageErrorCode =
   | 'not-a-restart-file'
   | 'restart-file-newer'
   | 'restart-needs-grant'
+  | 'branch-shares-files'
   | 'job-exists'
   | 'job-without-checkpoint'
   | 'wrong-key'

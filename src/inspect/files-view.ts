@@ -1,7 +1,7 @@
 /** The checkpoint of a job of the policies `sequential` and `incremental`: pages in a chain of checkpoint files. */
 import { CheckpointChain, type Link } from '../checkpoint/checkpoint-chain.ts';
-import { notKept } from '../checkpoint/going-back.ts';
 import { readJob, readProgram } from '../checkpoint/job-directory.ts';
+import { chainAt, policyOfChain } from '../checkpoint/kept-checkpoint.ts';
 import type { Device, DeviceFile } from '../device/device.ts';
 import { FILE_ENTRY_WORDS } from '../format/checkpoint-file-format.ts';
 import { SLOT_BYTES } from '../format/paging-format.ts';
@@ -13,17 +13,13 @@ import { type CheckpointView, noCheckpoint, type PageContents, readChecked } fro
 export function openFilesView(device: Device, origin: string, at?: number): CheckpointView {
   const bench = Workbench.ofThread();
   const job = readJob(device, bench);
-  const newest = CheckpointChain.readLive(device, job.jobId, bench);
-  if (newest.latest === undefined) throw noCheckpoint(device.path);
-  const isNewest = at === undefined || at === newest.latest.generation;
-  if (!isNewest && !newest.kept.includes(at)) throw notKept(device.path, at, newest.kept);
-  const chain = isNewest ? newest : CheckpointChain.readLive(device, job.jobId, bench, at);
+  const chain = chainAt(device, job.jobId, bench, at);
   if (chain.latest === undefined) throw noCheckpoint(device.path);
   const pages = new PagesInFiles(device, chain, chain.latest.guestPageCount, bench);
   return {
     origin,
     identity: job.identity,
-    policy: chain.latestPolicy === 'sequential' ? 'sequential' : 'incremental',
+    policy: policyOfChain(chain),
     checkpoint: chain.latest,
     pages,
     readProgram: () => readProgram(device, job),

@@ -1,10 +1,8 @@
 /** The checkpoint of a job of the policies `continuous` and `none`: pages in slots of the paging file. */
-import { notKept } from '../checkpoint/going-back.ts';
 import { checkPagingHeader, PAGING_NAME, readJob, readProgram } from '../checkpoint/job-directory.ts';
-import { checkpointOf, recoverLive } from '../checkpoint/recovery.ts';
-import { followEntry, type FollowedCheckpoint } from '../checkpoint/retained.ts';
+import { recoverAt } from '../checkpoint/kept-checkpoint.ts';
+import { checkpointOf } from '../checkpoint/recovery.ts';
 import type { Device, DeviceFile } from '../device/device.ts';
-import type { CommitRecord } from '../format/commit-record.ts';
 import { ENTRY_WORDS, SLOT_BYTES } from '../format/paging-format.ts';
 import { Workbench } from '../format/workbench.ts';
 import type { PageMap } from '../pager/page-map.ts';
@@ -17,12 +15,9 @@ export function openPagingView(device: Device, origin: string, at?: number): Che
   const file = device.openFile(PAGING_NAME, 'read');
   try {
     checkPagingHeader(file, job, bench);
-    const newest = recoverLive(file, bench);
-    if (newest.record === undefined) throw noCheckpoint(device.path);
-    const { image, record, state } =
-      at === undefined || at === newest.record.fields.generation
-        ? { ...newest, record: newest.record }
-        : keptCheckpoint(file, device.path, newest.record, at, bench);
+    const found = recoverAt(file, device.path, bench, at);
+    if (found === undefined) throw noCheckpoint(device.path);
+    const { image, record, state } = found;
     return {
       origin,
       identity: job.identity,
@@ -36,19 +31,6 @@ export function openPagingView(device: Device, origin: string, at?: number): Che
     file.close();
     throw error;
   }
-}
-
-function keptCheckpoint(
-  file: DeviceFile,
-  path: string,
-  { fields, retained }: CommitRecord,
-  at: number,
-  bench: Workbench,
-): FollowedCheckpoint {
-  const entries = retained?.entries ?? [];
-  const entry = entries.find(({ generation }) => generation === at);
-  if (entry === undefined) throw notKept(path, at, [fields.generation, ...entries.map(({ generation }) => generation)]);
-  return followEntry(file, entry, fields.generation, bench);
 }
 
 class PagesInSlots implements PageContents {

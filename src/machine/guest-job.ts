@@ -50,7 +50,11 @@ export function openGuestJob(data: GuestThreadData, jobDirectory: string, { noti
       notice(`checkpoints before the newest are given up, because they are damaged: ${store.keptDamage.message}`);
     }
     if (store.rejectedCheckpoint !== undefined) {
-      notice(`an unfinished checkpoint was left aside (${store.rejectedCheckpoint}); going on from the one before`);
+      const goesOn =
+        store.latest === undefined
+          ? 'there is none before it: the program begins anew'
+          : 'going on from the one before';
+      notice(`an unfinished checkpoint was left aside (${store.rejectedCheckpoint}); ${goesOn}`);
     }
     const description = describeJob(store.identity, wanted);
     // Directories may have been moved or linked anew since the job was made.

@@ -33,7 +33,8 @@ function exposed(what: string, jobDirectory: string, path: string): UsageError {
   );
 }
 
-function isWithin(path: string, directory: string): boolean {
+/** Whether a path is a directory or lies in it; both are without links. */
+export function isWithin(path: string, directory: string): boolean {
   const way = relative(directory, path);
   return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 }

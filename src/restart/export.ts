@@ -1,226 +1,79 @@
-/**
- * Making a restart file of a job, which may be running: nothing is written to its directory, and no lock is taken.
- *
- * A running job goes on to later checkpoints and uses the slots again that the one being copied needs. So the pages are
- * copied in passes, as live migration does: the first takes all pages, each later one those that changed since the
- * checkpoint of the pass before, until a pass finds every page as its checkpoint says, and the program's files too. That
- * pass's checkpoint is the one that the file holds. A page that was overtaken is left out: it has changed, so a later pass has it.
- */
-import { setTimeout as delay } from 'node:timers/promises';
-import { openStore } from '../checkpoint/policies.ts';
-import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import type { CheckpointStore, PolicyName } from '../checkpoint/checkpoint-store.ts';
-import type { PageReader } from '../checkpoint/copied-pages.ts';
-import { readJob } from '../checkpoint/job-directory.ts';
+/** Making a restart file of a job, which may be running: the target of a copy (`job-copy.ts`) that is a stream of chunks. */
 import type { Device } from '../device/device.ts';
-import { lockOwner } from '../device/job-lock.ts';
-import { CorruptionError, StorageError, UsageError } from '../error/errors.ts';
-import { hex } from '../format/commit-record.ts';
 import { SLOT_BYTES } from '../format/paging-format.ts';
-import { CHUNK_PAGES_MAX, ChunkKind, ZERO_PAGE_FLAG } from '../format/restart-format.ts';
-import { Workbench } from '../format/workbench.ts';
-import { describeJob } from '../machine/job-description.ts';
-import { decodeHostState } from '../machine/host-state.ts';
-import { decodeMachineState } from '../machine/machine-state.ts';
-import { FilesMovedOn, recordFiles, type RecordedFiles } from '../wasi/file-evidence.ts';
-import { copyHeldOutput } from '../wasi/held-output.ts';
-import { allHasLeft, readReleasedBytes } from '../wasi/standard-output.ts';
+import { ChunkKind, ZERO_PAGE_FLAG } from '../format/restart-format.ts';
 import { newFileKey, type Secret } from '../seal/sealing-key.ts';
 import { ChunkWriter } from './chunk-writer.ts';
+import { copyJob, type CopyResult, type CopySettings, type CopyTarget } from './job-copy.ts';
 import type { RestartCheckpoint, RestartDescription } from './restart-content.ts';
 
-/** Passes after which a job that changes pages faster than they are copied is given up. */
-const PASSES_MAX = 30;
-/** Between passes that have little left to copy. */
-const PASS_DELAY_MS = 20;
-/** Pages that are read before any of them is written, so that a short pass is over before the job has gone on: 16 MB. */
-const READ_PAGES_MAX = 4096;
 const HELD_PIECE_BYTES = 1 << 20;
 
-export interface ExportSettings {
+export interface ExportSettings extends CopySettings {
   /** Seals the file. */
   readonly secret?: Secret | undefined;
-  readonly onProgress?: (donePages: number, totalPages: number) => void;
   readonly notice?: (text: string) => void;
 }
 
-export interface ExportResult {
-  readonly generation: number;
-  readonly timeMs: number;
-  readonly guestPageCount: number;
-  /** Pages in the file, those that came twice counted twice. */
-  readonly pages: number;
-  readonly passes: number;
+export interface ExportResult extends CopyResult {
   readonly fileBytes: number;
 }
 
-/** A pass that found everything as its checkpoint says. */
-interface WholePass {
-  readonly latest: Checkpoint;
-  readonly recorded: RecordedFiles;
-  readonly held: readonly Uint8Array[];
-  readonly shownBytes: number[] | null;
-}
-
 /**
- * Writes the newest checkpoint of a job as a restart file.
- * @throws UsageError `job-not-found`, `job-without-checkpoint`, `guest-file-changed`, `bad-argument`; CorruptionError; StorageError.
+ * Writes a checkpoint of a job, the newest unless another is asked for, as a restart file.
+ * @throws as `copyJob`.
  */
 export async function exportJob(
   device: Device,
   write: (bytes: Uint8Array) => void,
   settings: ExportSettings = {},
 ): Promise<ExportResult> {
-  return new Export(device, write, settings).run();
+  const target = new ChunkTarget(write, settings.secret);
+  const result = await copyJob(device, target, settings);
+  for (const path of result.changedSince) {
+    settings.notice?.(
+      `the program has changed ${path} since checkpoint ${result.generation}: a copy of it as it is now will not do for a ` +
+        'restart; stop the job and export its newest checkpoint to move it with its files',
+    );
+  }
+  return { ...result, fileBytes: target.fileBytes };
 }
 
-class Export {
-  readonly #device: Device;
+class ChunkTarget implements CopyTarget {
   readonly #write: (bytes: Uint8Array) => void;
-  readonly #settings: ExportSettings;
-  readonly #room = new Uint8Array(READ_PAGES_MAX * SLOT_BYTES);
+  readonly #secret: Secret | undefined;
   #chunks: ChunkWriter | undefined;
-  /** The checkpoint of the last pass, and whether that pass found every page as it says. */
-  #since = 0;
-  #areGood = true;
-  #pages = 0;
-  #expectedPages = 0;
 
-  constructor(device: Device, write: (bytes: Uint8Array) => void, settings: ExportSettings) {
-    this.#device = device;
+  constructor(write: (bytes: Uint8Array) => void, secret: Secret | undefined) {
     this.#write = write;
-    this.#settings = settings;
+    this.#secret = secret;
   }
 
-  async run(): Promise<ExportResult> {
-    let failure: Error | undefined;
-    for (let passes = 1; passes <= PASSES_MAX; passes++) {
-      if (passes > 1) await delay(passes > 2 ? PASS_DELAY_MS : 0);
-      try {
-        const whole = await this.#pass();
-        if (whole !== undefined) return await this.#finish(whole, passes);
-        failure = tooFast(this.#device.path);
-      } catch (error) {
-        if (error instanceof FilesMovedOn) failure = tooFast(this.#device.path);
-        else if (isOvertaken(error, this.#device)) failure = error;
-        else throw error;
-      }
-      // Nobody has gone on with a job that nobody runs.
-      if (passes > 1 && lockOwner(this.#device.path) === undefined) throw failure;
-    }
-    throw failure!;
+  get fileBytes(): number {
+    return this.#chunks?.fileBytes ?? 0;
   }
 
-  /** Copies what changed since the pass before; undefined when the job went on meanwhile. */
-  async #pass(): Promise<WholePass | undefined> {
-    const { store, policy } = openStore(this.#device, undefined, { readOnly: true });
-    try {
-      const { latest } = store;
-      if (latest === undefined) throw withoutCheckpoint(this.#device.path);
-      if (latest.generation !== this.#since || !this.#areGood) {
-        // What was read of this very checkpoint and was not what it says is not overtaken but damaged.
-        if (latest.generation === this.#since) throw damagedPages(this.#device.path);
-        const reader = store.pageReader();
-        try {
-          await this.#begin(store, policy, reader);
-          this.#areGood = await this.#copyPages(reader, this.#since);
-          this.#since = latest.generation;
-        } finally {
-          reader.close();
-        }
-      }
-      return this.#areGood ? this.#completePass(store, latest) : undefined;
-    } finally {
-      store.close();
-    }
-  }
-
-  /** Writes the description and the program, once. */
-  async #begin(store: CheckpointStore, policy: PolicyName, reader: PageReader): Promise<void> {
-    if (this.#chunks !== undefined) return;
-    // Refuses what a program that embeds Continuo gave the job: nobody else can give it again.
-    describeJob(store.identity);
-    const program = store.readProgram();
-    this.#expectedPages = reader.list(0).length;
-    const { secret } = this.#settings;
-    this.#chunks = new ChunkWriter(this.#write, secret === undefined ? undefined : newFileKey(secret));
-    const description: RestartDescription = {
-      identity: store.identity,
-      policy,
-      programBytes: program.length,
-      pages: this.#expectedPages,
-      base: null,
-    };
+  async begin(description: RestartDescription, program: Uint8Array): Promise<void> {
+    this.#chunks = new ChunkWriter(this.#write, this.#secret === undefined ? undefined : newFileKey(this.#secret));
     await this.#chunks.addJson(ChunkKind.description, description);
     await this.#chunks.addParts(ChunkKind.program, program);
-    this.#settings.onProgress?.(0, this.#expectedPages);
   }
 
-  /** Copies what changed since a checkpoint; false when a page was overtaken. */
-  async #copyPages(reader: PageReader, since: number): Promise<boolean> {
-    const pages = reader.list(since);
-    this.#expectedPages = Math.max(this.#expectedPages, this.#pages + pages.length);
-    let areGood = true;
-    for (let from = 0; from < pages.length; from += READ_PAGES_MAX) {
-      const batch = pages.subarray(from, from + READ_PAGES_MAX);
-      const good = new Uint8Array(batch.length);
-      reader.read(batch, this.#room, good);
-      for (let start = 0; start < batch.length; start += CHUNK_PAGES_MAX) {
-        const end = Math.min(batch.length, start + CHUNK_PAGES_MAX);
-        areGood = (await this.#addPages(batch, good, start, end)) && areGood;
-      }
-    }
-    return areGood;
-  }
-
-  async #addPages(batch: Uint32Array, good: Uint8Array, start: number, end: number): Promise<boolean> {
-    const entries: number[] = [];
-    const contents: Uint8Array[] = [];
-    for (let i = start; i < end; i++) {
-      if (good[i] === 0) continue;
-      const page = this.#room.subarray(i * SLOT_BYTES, (i + 1) * SLOT_BYTES);
+  async addPages(pages: Uint32Array, contents: Uint8Array): Promise<void> {
+    const entries = new Uint32Array(pages.length);
+    const solid: Uint8Array[] = [];
+    for (let i = 0; i < pages.length; i++) {
+      const page = contents.subarray(i * SLOT_BYTES, (i + 1) * SLOT_BYTES);
       const isZero = holdsZeros(page);
-      entries.push(isZero ? (batch[i] | ZERO_PAGE_FLAG) >>> 0 : batch[i]);
-      if (!isZero) contents.push(page);
+      entries[i] = isZero ? pages[i] | ZERO_PAGE_FLAG : pages[i];
+      if (!isZero) solid.push(page);
     }
-    if (entries.length > 0) {
-      const list = new Uint8Array(Uint32Array.from(entries).buffer);
-      await this.#chunks!.add(ChunkKind.pages, Buffer.concat([list, ...contents]), entries.length);
-      this.#pages += entries.length;
-      this.#settings.onProgress?.(this.#pages, this.#expectedPages);
-    }
-    return entries.length === end - start;
+    const list = new Uint8Array(entries.buffer);
+    await this.#chunks!.add(ChunkKind.pages, Buffer.concat([list, ...solid]), pages.length);
   }
 
-  /** Everything of a checkpoint but its pages, all of it as the checkpoint says; undefined when the job has gone on. */
-  #completePass(store: CheckpointStore, latest: Checkpoint): WholePass {
-    const { wasi } = decodeHostState(decodeMachineState(latest.state).host);
-    const shownBytes = readReleasedBytes(this.#device) ?? null;
-    const held: Uint8Array[] = [];
-    if (!copyHeldOutput(this.#device, wasi.output.held, (bytes) => held.push(bytes))) {
-      if (allHasLeft(wasi.output, shownBytes)) held.length = 0;
-      else throw new FilesMovedOn();
-    }
-    const recorded = recordFiles(configOf(store), wasi, this.#device);
-    return { latest, recorded, held, shownBytes };
-  }
-
-  async #finish({ latest, recorded, held, shownBytes }: WholePass, passes: number): Promise<ExportResult> {
+  async finish(checkpoint: RestartCheckpoint, state: Uint8Array, held: readonly Uint8Array[]): Promise<void> {
     const chunks = this.#chunks!;
-    const { generation, timeMs, trigger, guestPageCount, dirtyPages, state } = latest;
-    const bench = Workbench.ofThread();
-    const job = Buffer.from(readJob(this.#device, bench).jobId).toString('hex');
-    const checkpoint: RestartCheckpoint = {
-      name: { job, generation, stateChecksum: hex(bench.checksumOf(state)) },
-      timeMs,
-      trigger,
-      guestPageCount,
-      dirtyPages,
-      stateBytes: state.length,
-      files: [...recorded.files],
-      streams: [...recorded.streams],
-      shownBytes,
-    };
     await chunks.addJson(ChunkKind.checkpoint, checkpoint);
     await chunks.addParts(ChunkKind.state, state);
     const heldBytes = Buffer.concat(held);
@@ -228,55 +81,11 @@ class Export {
       await chunks.add(ChunkKind.heldOutput, heldBytes.subarray(from, from + HELD_PIECE_BYTES));
     }
     await chunks.end();
-    for (const path of recorded.changedSince) {
-      this.#settings.notice?.(
-        `the program has changed ${path} since checkpoint ${generation}: a copy of it as it is now will not do for a restart; ` +
-          'stop the job and export it again to move it with its files',
-      );
-    }
-    return { generation, timeMs, guestPageCount, pages: this.#pages, passes, fileBytes: chunks.fileBytes };
   }
-}
-
-function configOf({ identity }: CheckpointStore): Parameters<typeof recordFiles>[0] {
-  const { stdout, stderr, ...rest } = describeJob(identity);
-  // Where bytes of a function of an embedder go is nothing that could be looked at; such jobs were refused before.
-  const target = (output: typeof stdout): { kind: 'inherit' } | { kind: 'file'; path: string } =>
-    output.kind === 'file' ? output : { kind: 'inherit' };
-  return { ...rest, stdout: target(stdout), stderr: target(stderr) };
 }
 
 function holdsZeros(page: Uint8Array): boolean {
   const words = new Uint32Array(page.buffer, page.byteOffset, page.length / 4);
   for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
   return true;
-}
-
-/** Files of the directory went or changed between two looks at it, as a running job's do. */
-function isOvertaken(error: unknown, device: Device): error is Error {
-  if (error instanceof StorageError) return error.details['systemCode'] === 'ENOENT' && device.list().length > 0;
-  return error instanceof CorruptionError;
-}
-
-function withoutCheckpoint(path: string): UsageError {
-  return new UsageError(
-    'job-without-checkpoint',
-    `${path} has no checkpoint yet: there is nothing to restart from but the program itself`,
-    { path },
-  );
-}
-
-function damagedPages(path: string): CorruptionError {
-  return new CorruptionError(
-    `pages of the checkpoint in ${path} are damaged: what was read does not agree with its checksums; restore the job directory from a copy`,
-    { path },
-  );
-}
-
-function tooFast(path: string): UsageError {
-  return new UsageError(
-    'job-locked',
-    `the job in ${path} changes faster than it can be copied: lengthen its --interval, or stop it (SIGTERM) and export it then`,
-    { path },
-  );
 }

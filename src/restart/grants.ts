@@ -4,9 +4,10 @@
  * are meant.
  */
 import { resolve } from 'node:path';
-import { UsageError } from '../error/errors.ts';
+import { CorruptionError, UsageError } from '../error/errors.ts';
 import type { JobIdentity, JsonValue } from '../format/job-format.ts';
 import { describeJob } from '../machine/job-description.ts';
+import type { WasiConfig } from '../wasi/config.ts';
 
 export interface Grants {
   /** Directories, by the names that the program knows them by. */
@@ -21,10 +22,15 @@ export interface Grants {
 const STREAMS = ['stdin', 'stdout', 'stderr'] as const;
 
 /**
- * The identity of the job on this machine.
+ * The identity of the job on this machine; `places` says for people what is to be named.
  * @throws UsageError `restart-needs-grant` that names all that is missing; `bad-argument` for a grant of something else.
  */
-export function grantedIdentity(identity: JobIdentity, grants: Grants, path: string): JobIdentity {
+export function grantedIdentity(
+  identity: JobIdentity,
+  grants: Grants,
+  path: string,
+  places = 'with the places that they have here',
+): JobIdentity {
   const { preopens, ...description } = describeJob(identity);
   const missing: string[] = [];
   const known = new Set(preopens.map(({ guestPath }) => guestPath));
@@ -53,8 +59,8 @@ export function grantedIdentity(identity: JobIdentity, grants: Grants, path: str
   if (missing.length > 0) {
     throw new UsageError(
       'restart-needs-grant',
-      `the program of ${path} had directories or files, and gets none that you do not name: give ${missing.join(' ')} with the ` +
-        'places that they have here, or --same-paths for all under these paths',
+      `the program of ${path} had directories or files, and gets none that you do not name: give ${missing.join(' ')} ` +
+        `${places}, or --same-paths for all under these paths`,
       { path, missing },
     );
   }
@@ -69,4 +75,14 @@ function checkedStream(name: (typeof STREAMS)[number], kind: string, path: strin
     `--${name}: the program had no file there but what the process inherited; redirect this command instead`,
     { path },
   );
+}
+
+/** What the program of a job may touch. */
+export function wasiConfigOf(identity: JobIdentity): WasiConfig {
+  const { stdout, stderr, ...rest } = describeJob(identity);
+  const target = (output: typeof stdout): { kind: 'inherit' } | { kind: 'file'; path: string } => {
+    if (output.kind === 'sink') throw new CorruptionError('a restart file cannot name a function of an embedder');
+    return output;
+  };
+  return { ...rest, stdout: target(stdout), stderr: target(stderr) };
 }

@@ -9,7 +9,7 @@ import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { kindOfDirectory, lockJobDirectory, removeUnfinishedJob } from '../checkpoint/job-directory.ts';
 import type { Device } from '../device/device.ts';
 import { FileDevice, kindOfPath } from '../device/file-device.ts';
-import { CorruptionError, UsageError } from '../error/errors.ts';
+import { UsageError } from '../error/errors.ts';
 import { hex } from '../format/commit-record.ts';
 import { type JobIdentity, programDigest } from '../format/job-format.ts';
 import { MAPPED_PAGES_MAX, SLOT_BYTES } from '../format/paging-format.ts';
@@ -26,7 +26,7 @@ import { HeldOutputImport } from '../wasi/held-output.ts';
 import { newJobSeal, placeSeal, sealedOrPlain } from '../seal/job-seal.ts';
 import { allHasLeft, type StandardOutputState, writeReleasedBytes } from '../wasi/standard-output.ts';
 import { type Chunk, ChunkReader, type RestartInput } from './chunk-reader.ts';
-import { type Grants, grantedIdentity } from './grants.ts';
+import { type Grants, grantedIdentity, wasiConfigOf } from './grants.ts';
 import { parseCheckpoint, parseDescription, type RestartDescription } from './restart-content.ts';
 
 export interface ImportSettings {
@@ -251,13 +251,4 @@ function spread(contents: Uint8Array, zeros: Uint8Array): Uint8Array {
     from += SLOT_BYTES;
   }
   return whole;
-}
-
-function wasiConfigOf(identity: JobIdentity): Parameters<typeof settleState>[0] {
-  const { stdout, stderr, ...rest } = describeJob(identity);
-  const target = (output: typeof stdout): { kind: 'inherit' } | { kind: 'file'; path: string } => {
-    if (output.kind === 'sink') throw new CorruptionError('a restart file cannot name a function of an embedder');
-    return output;
-  };
-  return { ...rest, stdout: target(stdout), stderr: target(stderr) };
 }

@@ -2,13 +2,14 @@
  * Seeded mutations of everything that is read from a disk: each input is accepted with right results, or refused with an error of
  * ours. Half of them have their checksums made right again, so that what lies behind a checksum is reached.
  *
- *   node test/hostile/fuzz.mjs [--seed N] [--count N] [--only NAME] [--json FILE]
+ *   node test/hostile/fuzz.mjs [--seed N] [--count N] [--only NAME,NAME…] [--json FILE [--add]]
  *
  * The inputs are tried in a process of its own with a small heap, which a watchdog ends when one takes too long. An input that
- * fails is told with its seed: `--seed SEED --count 1` tries it alone.
+ * fails is told with its seed: `--seed SEED --count 1` tries it alone. `--only` takes the files whose names hold one of the
+ * words; with `--add` their figures go beside those of other files that the JSON file has.
  */
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const HEAP_MB = 192;
@@ -58,8 +59,8 @@ async function tryInputs() {
   const { ContinuoError } = await import('../../dist/error/errors.js');
   const { mutate, random } = await import('./mutation.mjs');
   const { targets } = await import('./targets.mjs');
-  const only = value('--only', '');
-  const chosen = targets.filter(([, { name }]) => name.includes(only));
+  const only = value('--only', '').split(',');
+  const chosen = targets.filter(([, { name }]) => only.some((word) => name.includes(word)));
   const shares = chosen.reduce((sum, [share]) => sum + share, 0);
   const tallies = new Map(chosen.map(([, { name }]) => [name, { name, inputs: 0, accepted: 0, refused: 0, fixed: 0 }]));
   const codes = {};
@@ -72,7 +73,7 @@ async function tryInputs() {
     const tally = tallies.get(target.name);
     const fixed = draw(2) === 0;
     const files = mutate(draw, target);
-    if (fixed) target.fix(files);
+    if (fixed) target.fix(files, draw);
     tally.inputs += 1;
     if (fixed) tally.fixed += 1;
     const startMs = performance.now();
@@ -116,7 +117,23 @@ async function tryInputs() {
     failures,
   };
   const json = value('--json', '');
-  if (json !== '') writeFileSync(json, `${JSON.stringify(result, null, 1)}\n`);
+  if (json !== '') {
+    const whole = process.argv.includes('--add') ? added(JSON.parse(readFileSync(json, 'utf8')), result) : result;
+    writeFileSync(json, `${JSON.stringify(whole, null, 1)}\n`);
+  }
   process.exitCode = failures.length === 0 ? 0 : 1;
   process.disconnect();
+}
+
+/** The figures of an earlier run with those of a run of other files. */
+function added(before, result) {
+  const twice = before.targets.find(({ name }) => result.targets.some((target) => target.name === name));
+  if (twice !== undefined) throw new Error(`there are figures of the ${twice.name} already`);
+  const codes = { ...before.codes };
+  for (const [code, count] of Object.entries(result.codes)) codes[code] = (codes[code] ?? 0) + count;
+  const sums = {};
+  for (const name of ['inputs', 'accepted', 'refused']) sums[name] = before[name] + result[name];
+  const { date, node } = result;
+  const targets = [...before.targets, ...result.targets];
+  return { ...before, date, node, ...sums, codes, targets, failures: [...before.failures, ...result.failures] };
 }

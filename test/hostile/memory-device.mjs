@@ -1,7 +1,7 @@
 /** A job directory in memory for the fuzzer. Names are the given ones and those that a job makes; any other is a breach. */
 import { StorageError } from '../../dist/error/errors.js';
 
-const OWN_NAME = /^(job|job\.new|paging|program\.wasm|checkpoint-\d{10}|undo-\d|output-held-\d|output-released)$/;
+const OWN_NAME = /^(job|job\.new|seal|paging|program\.wasm|checkpoint-\d{10}|undo-\d|output-held-\d|output-released)$/;
 /** More than any file of the fuzzer's jobs may become. */
 const SIZE_MAX = 64 * 2 ** 20;
 

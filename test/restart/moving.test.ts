@@ -145,7 +145,7 @@ it('what a file has of the output is not in what the restarted job writes', { ti
     stdout: descriptor,
   });
   await running.waitFor('checkpoint 1 ');
-  await sleep(1000);
+  await sleep(400);
   running.kill('SIGTERM');
   expect((await running.ended).exitCode).toBe(85);
   closeSync(descriptor);
