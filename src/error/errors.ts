@@ -30,7 +30,9 @@ export type UsageErrorCode =
   | 'restart-needs-grant'
   | 'job-exists'
   | 'job-without-checkpoint'
-  | 'wrong-key';
+  | 'wrong-key'
+  | 'wrong-base'
+  | 'standby-failed';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';
 export type StorageErrorCode = 'storage-failed';

@@ -5,20 +5,27 @@
  * copied in passes, as live migration does: the first takes all pages, each later one those that changed since the
  * checkpoint of the pass before, until a pass finds every page as its checkpoint says, and the program's files too. That
  * pass's checkpoint is the one that the file holds. A page that was overtaken is left out: it has changed, so a later pass has it.
+ *
+ * A delta is the same without the first pass: it begins with what changed since the checkpoint that it builds on. After a job
+ * went back to an older checkpoint, the generations of its pages do not tell what changed since one that it gave up by that; then,
+ * all pages come, those that hold zeros too.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { lastGivenUp } from '../checkpoint/given-up.ts';
 import { openStore } from '../checkpoint/policies.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { CheckpointStore, PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { PageReader } from '../checkpoint/copied-pages.ts';
-import { readJob } from '../checkpoint/job-directory.ts';
+import { checkpointFileName, PAGING_NAME, readJob } from '../checkpoint/job-directory.ts';
 import type { Device } from '../device/device.ts';
+import { allPages } from '../pager/dirty-tracker.ts';
 import { lockOwner } from '../device/job-lock.ts';
 import { CorruptionError, StorageError, UsageError } from '../error/errors.ts';
 import { hex } from '../format/commit-record.ts';
 import { SLOT_BYTES } from '../format/paging-format.ts';
 import { CHUNK_PAGES_MAX, ChunkKind, ZERO_PAGE_FLAG } from '../format/restart-format.ts';
 import { Workbench } from '../format/workbench.ts';
+import type { CheckpointName } from '../machine/checkpoint-name.ts';
 import { describeJob } from '../machine/job-description.ts';
 import { decodeHostState } from '../machine/host-state.ts';
 import { decodeMachineState } from '../machine/machine-state.ts';
@@ -38,6 +45,8 @@ const READ_PAGES_MAX = 4096;
 const HELD_PIECE_BYTES = 1 << 20;
 
 export interface ExportSettings {
+  /** Only what changed since: a checkpoint of the job, by its name or its number. */
+  readonly since?: CheckpointName | number | undefined;
   /** Seals the file. */
   readonly secret?: Secret | undefined;
   readonly onProgress?: (donePages: number, totalPages: number) => void;
@@ -46,6 +55,9 @@ export interface ExportSettings {
 
 export interface ExportResult {
   readonly generation: number;
+  /** Which checkpoint it is, for a delta that builds on it. */
+  readonly name: CheckpointName;
+  readonly trigger: string;
   readonly timeMs: number;
   readonly guestPageCount: number;
   /** Pages in the file, those that came twice counted twice. */
@@ -64,7 +76,8 @@ interface WholePass {
 
 /**
  * Writes the newest checkpoint of a job as a restart file.
- * @throws UsageError `job-not-found`, `job-without-checkpoint`, `guest-file-changed`, `bad-argument`; CorruptionError; StorageError.
+ * @throws UsageError `job-not-found`, `job-without-checkpoint`, `guest-file-changed`, `bad-argument`, `wrong-base`; CorruptionError;
+ * StorageError.
  */
 export async function exportJob(
   device: Device,
@@ -117,48 +130,87 @@ class Export {
     try {
       const { latest } = store;
       if (latest === undefined) throw withoutCheckpoint(this.#device.path);
-      if (latest.generation !== this.#since || !this.#areGood) {
+      const isBegun = this.#chunks !== undefined;
+      if (!isBegun || latest.generation !== this.#since || !this.#areGood) {
         // What was read of this very checkpoint and was not what it says is not overtaken but damaged.
-        if (latest.generation === this.#since) throw damagedPages(this.#device.path);
+        if (isBegun && latest.generation === this.#since) throw damagedPages(this.#device.path);
         const reader = store.pageReader();
         try {
-          await this.#begin(store, policy, reader);
-          this.#areGood = await this.#copyPages(reader, this.#since);
+          const pages = isBegun ? this.#changed(reader, latest, this.#since) : await this.#begin(store, latest, policy, reader);
+          this.#areGood = await this.#copyPages(reader, pages);
           this.#since = latest.generation;
         } finally {
           reader.close();
         }
       }
-      return this.#areGood ? this.#completePass(store, latest) : undefined;
+      if (!this.#areGood) return undefined;
+      this.#makeDurable(latest.generation);
+      return this.#completePass(store, latest);
     } finally {
       store.close();
     }
   }
 
-  /** Writes the description and the program, once. */
-  async #begin(store: CheckpointStore, policy: PolicyName, reader: PageReader): Promise<void> {
-    if (this.#chunks !== undefined) return;
+  /** Writes the description and, of a whole file, the program; returns the pages that come first. */
+  async #begin(
+    store: CheckpointStore,
+    latest: Checkpoint,
+    policy: PolicyName,
+    reader: PageReader,
+  ): Promise<Uint32Array> {
     // Refuses what a program that embeds Continuo gave the job: nobody else can give it again.
     describeJob(store.identity);
-    const program = store.readProgram();
-    this.#expectedPages = reader.list(0).length;
-    const { secret } = this.#settings;
-    this.#chunks = new ChunkWriter(this.#write, secret === undefined ? undefined : newFileKey(secret));
+    const { secret, since } = this.#settings;
+    const base = since === undefined ? null : this.#baseOf(since, latest);
+    const pages = base === null ? reader.list(0) : this.#changed(reader, latest, base.generation);
+    this.#expectedPages = pages.length;
+    const program = base === null ? store.readProgram() : undefined;
+    const chunks = new ChunkWriter(this.#write, secret === undefined ? undefined : newFileKey(secret));
+    this.#chunks = chunks;
     const description: RestartDescription = {
       identity: store.identity,
       policy,
-      programBytes: program.length,
+      programBytes: program?.length ?? 0,
       pages: this.#expectedPages,
-      base: null,
+      base,
     };
-    await this.#chunks.addJson(ChunkKind.description, description);
-    await this.#chunks.addParts(ChunkKind.program, program);
+    await chunks.addJson(ChunkKind.description, description);
+    if (program !== undefined) await chunks.addParts(ChunkKind.program, program);
     this.#settings.onProgress?.(0, this.#expectedPages);
+    return pages;
   }
 
-  /** Copies what changed since a checkpoint; false when a page was overtaken. */
-  async #copyPages(reader: PageReader, since: number): Promise<boolean> {
-    const pages = reader.list(since);
+  #changed(reader: PageReader, { guestPageCount }: Checkpoint, since: number): Uint32Array {
+    return since > lastGivenUp(this.#device) ? reader.list(since) : allPages(guestPageCount);
+  }
+
+  /** The base of a delta, held against the job as far as it still knows of it. */
+  #baseOf(since: CheckpointName | number, latest: Checkpoint): CheckpointName {
+    const { path } = this.#device;
+    const newest = this.#nameOf(latest);
+    const base = typeof since === 'number' ? { ...newest, generation: since, stateChecksum: '' } : since;
+    const refuse = (text: string): never => {
+      throw new UsageError('wrong-base', `--since: ${text}`, { path, wanted: base.generation });
+    };
+    if (base.job !== newest.job) refuse(`the file is of another job than ${path}`);
+    if (base.generation > latest.generation || base.generation < 1) {
+      refuse(`${path} has no checkpoint ${base.generation} yet: its newest is ${latest.generation}`);
+    }
+    if (base.generation < latest.generation) return base;
+    if (base.stateChecksum !== '' && base.stateChecksum !== newest.stateChecksum) {
+      refuse(`checkpoint ${base.generation} of ${path} is another than that of the file`);
+    }
+    return newest;
+  }
+
+  #nameOf({ generation, state }: Checkpoint): CheckpointName {
+    const bench = Workbench.ofThread();
+    const job = Buffer.from(readJob(this.#device, bench).jobId).toString('hex');
+    return { job, generation, stateChecksum: hex(bench.checksumOf(state)) };
+  }
+
+  /** Copies pages; false when one was overtaken. */
+  async #copyPages(reader: PageReader, pages: Uint32Array): Promise<boolean> {
     this.#expectedPages = Math.max(this.#expectedPages, this.#pages + pages.length);
     let areGood = true;
     for (let from = 0; from < pages.length; from += READ_PAGES_MAX) {
@@ -192,6 +244,22 @@ class Export {
     return entries.length === end - start;
   }
 
+  /**
+   * A checkpoint that is complete and not yet durable may be lost in a power failure, and another get its number: no delta may
+   * build on such a one. What nobody runs was made durable by whoever opens it next, or is on a medium that cannot be written.
+   */
+  #makeDurable(generation: number): void {
+    if (lockOwner(this.#device.path) === undefined) return;
+    const own = checkpointFileName(generation);
+    const file = this.#device.openFile(this.#device.list().includes(own) ? own : PAGING_NAME, 'read');
+    try {
+      file.sync();
+    } finally {
+      file.close();
+    }
+    this.#device.syncDirectory();
+  }
+
   /** Everything of a checkpoint but its pages, all of it as the checkpoint says; undefined when the job has gone on. */
   #completePass(store: CheckpointStore, latest: Checkpoint): WholePass {
     const { wasi } = decodeHostState(decodeMachineState(latest.state).host);
@@ -208,10 +276,9 @@ class Export {
   async #finish({ latest, recorded, held, shownBytes }: WholePass, passes: number): Promise<ExportResult> {
     const chunks = this.#chunks!;
     const { generation, timeMs, trigger, guestPageCount, dirtyPages, state } = latest;
-    const bench = Workbench.ofThread();
-    const job = Buffer.from(readJob(this.#device, bench).jobId).toString('hex');
+    const name = this.#nameOf(latest);
     const checkpoint: RestartCheckpoint = {
-      name: { job, generation, stateChecksum: hex(bench.checksumOf(state)) },
+      name,
       timeMs,
       trigger,
       guestPageCount,
@@ -234,7 +301,8 @@ class Export {
           'stop the job and export it again to move it with its files',
       );
     }
-    return { generation, timeMs, guestPageCount, pages: this.#pages, passes, fileBytes: chunks.fileBytes };
+    const { fileBytes } = chunks;
+    return { generation, name, trigger, timeMs, guestPageCount, pages: this.#pages, passes, fileBytes };
   }
 }
 
