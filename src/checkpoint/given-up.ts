@@ -29,7 +29,8 @@ export function lastGivenUp(device: Device): number {
   const file = device.openFile(GIVEN_UP_NAME, 'read');
   try {
     const bytes = new Uint8Array(NOTE_BYTES_MAX);
-    const [, digits] = /^(\d{1,10})\n$/.exec(new TextDecoder().decode(bytes.subarray(0, file.readInto(bytes, 0)))) ?? [];
+    const [, digits] =
+      /^(\d{1,10})\n$/.exec(new TextDecoder().decode(bytes.subarray(0, file.readInto(bytes, 0)))) ?? [];
     return digits === undefined ? Infinity : Number(digits);
   } finally {
     file.close();

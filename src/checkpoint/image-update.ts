@@ -218,8 +218,7 @@ class FileUpdate extends ImageUpdate {
     const { timeMs, trigger, guestPageCount, dirtyPages } = checkpoint;
     const generation = this.latest.generation + 1;
     const policy = this.#chain.latestPolicy === 'sequential' ? 'sequential' : 'incremental';
-    const isFull =
-      isWhole || policy === 'sequential' || this.#chain.changedPages > CHAIN_IMAGES_MAX * guestPageCount;
+    const isFull = isWhole || policy === 'sequential' || this.#chain.changedPages > CHAIN_IMAGES_MAX * guestPageCount;
     if (isFull && !isWhole) this.#takeOthers();
     const keep = Math.max(1, this.#chain.fields?.keep ?? 1);
     const kept = [generation, ...this.#chain.kept].slice(0, keep);

@@ -147,12 +147,7 @@ class Update {
     }
     let held: HeldOutputUpdate | undefined;
     const output = contents.takeHeldOutput(found.host.wasi.output, found.checkpoint, (parts) => {
-      return (held = new HeldOutputUpdate(
-        this.#device,
-        parts,
-        found.host.wasi.generation,
-        before.wasi.output.held,
-      ));
+      return (held = new HeldOutputUpdate(this.#device, parts, found.host.wasi.generation, before.wasi.output.held));
     });
     // From here on the file is known to be whole. What it says of this machine's files is held against them.
     const here = { ...output, held: held?.parts ?? [] };

@@ -136,7 +136,9 @@ class Export {
         if (isBegun && latest.generation === this.#since) throw damagedPages(this.#device.path);
         const reader = store.pageReader();
         try {
-          const pages = isBegun ? this.#changed(reader, latest, this.#since) : await this.#begin(store, latest, policy, reader);
+          const pages = isBegun
+            ? this.#changed(reader, latest, this.#since)
+            : await this.#begin(store, latest, policy, reader);
           this.#areGood = await this.#copyPages(reader, pages);
           this.#since = latest.generation;
         } finally {

@@ -79,14 +79,17 @@ class Following {
 
   async run(): Promise<boolean> {
     const { signal } = this.#settings;
-    let waitsForOwner = false;
+    let isWaiting = false;
     while (!signal.aborted) {
       const isRun = lockOwner(this.#device.path) !== undefined;
-      if (!isRun && !waitsForOwner) this.#settings.notice?.('nobody runs the job; waiting for it to go on');
-      waitsForOwner = !isRun;
       if (this.#isBehind(isRun)) await this.#update(isRun);
-      // The job that has ended lets its last output out before it gives its lock back.
-      else if (!isRun && this.#trigger === END_TRIGGER) return true;
+      else if (!isRun) {
+        // A job that has ended lets its last output out before it gives its lock back.
+        if (this.#trigger === END_TRIGGER) return true;
+        if (!isWaiting) this.#settings.notice?.('nobody runs the job; waiting for it to go on');
+        isWaiting = true;
+      }
+      if (isRun) isWaiting = false;
       await this.#wait(LOOK_MS);
     }
     return false;
@@ -126,7 +129,9 @@ class Following {
     if (this.#failures === FAILURES_MAX) {
       throw new UsageError('standby-failed', `the copy took none of ${FAILURES_MAX} updates: ${failure}`);
     }
-    this.#settings.notice?.(`checkpoint ${result.generation} did not reach the copy (${failure}); a whole copy is next`);
+    this.#settings.notice?.(
+      `checkpoint ${result.generation} did not reach the copy (${failure}); a whole copy is next`,
+    );
     await this.#wait(2 ** this.#failures * 10 * LOOK_MS);
   }
 
