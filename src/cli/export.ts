@@ -33,8 +33,8 @@ export function exportCommand(settle: (exitCode: number) => void): Command {
     .argument('<job>', 'the job directory')
     .option('-o, --output <file>', 'the restart file; - for standard output; default: named after the job')
     .option(
-      '--since <generation|file>',
-      'only what changed since that checkpoint, or that of an earlier restart file: "continuo apply" takes it',
+      '--since <base>',
+      'only what changed since a checkpoint, named by its number or by an earlier restart file',
     );
   addSecretOptions(command).option('--quiet', 'tell about errors only');
   return command.action(async (job: string) => settle(await exportTo(job, command.opts<Flags>())));

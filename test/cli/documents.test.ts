@@ -121,7 +121,20 @@ describe('docs/cli.md', () => {
     const text = read('docs/cli.md');
     const described = optionsIn('run');
     expect(described.toSorted()).toEqual(run.filter((option) => option !== '--help').toSorted());
-    const others = ['diff', 'memory', 'gc', 'compare', 'trace', 'simulate', 'interval', 'export', 'restart', 'doctor'];
+    const others = [
+      'diff',
+      'memory',
+      'gc',
+      'compare',
+      'trace',
+      'simulate',
+      'interval',
+      'export',
+      'restart',
+      'apply',
+      'standby',
+      'doctor',
+    ];
     for (const name of others) expect([name, optionsIn(name)]).toEqual([name, await optionsOf(name)]);
     const [, resumeText] = /## `continuo resume`\n\n([^#]+)/.exec(text)!;
     const mentioned = Array.from(resumeText.matchAll(/`(--[a-z-]+)`/g), ([, option]) => option);
