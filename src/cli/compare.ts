@@ -22,6 +22,7 @@ interface Flags {
   readonly dir: readonly string[];
   readonly env: readonly string[];
   readonly stdin?: string;
+  readonly tracker?: string;
   readonly json?: string;
   readonly html?: string;
 }
@@ -65,6 +66,7 @@ export function compareCommand(settle: (exitCode: number) => void): Command {
     .addOption(new Option('--dir <host[::guest]>', 'as of run; repeatable').argParser(repeated).default([], 'none'))
     .addOption(new Option('--env <name[=value]>', 'as of run; repeatable').argParser(repeated).default([], 'none'))
     .option('--stdin <file>', 'as of run')
+    .addOption(new Option('--tracker <way>', 'as of run, for all of them').choices(['auto', 'software', 'kernel']))
     .option('--json <file>', 'write the result to a file, as JSON')
     .option('--html <file>', 'write the result as a page with plots, which needs nothing else to be looked at');
   return command.action(async (program: string, args: string[]) => {
@@ -153,7 +155,7 @@ function cellsOf({ policy, fork, memory }: Flags): ComparedCell[] {
   ]);
 }
 
-function runOptions({ interval, every, dir, env, stdin }: Flags): string[] {
+function runOptions({ interval, every, dir, env, stdin, tracker }: Flags): string[] {
   const trigger =
     every === undefined
       ? ['--interval', `${interval}ms`]
@@ -163,6 +165,7 @@ function runOptions({ interval, every, dir, env, stdin }: Flags): string[] {
     ...dir.flatMap((value) => ['--dir', value]),
     ...env.flatMap((value) => ['--env', value]),
     ...(stdin === undefined ? [] : ['--stdin', stdin]),
+    ...(tracker === undefined ? [] : ['--tracker', tracker]),
   ];
 }
 

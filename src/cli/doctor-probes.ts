@@ -1,145 +1,227 @@
 /** The probes of `continuo doctor`: each tries a thing out, on memory and files of no use, and says what it found. */
 import { readFileSync, statfsSync } from 'node:fs';
-import { availableParallelism, release, totalmem } from 'node:os';
+import { availableParallelism, cpus, release } from 'node:os';
 import { join } from 'node:path';
-import { measureSync } from '../device/sync-time.ts';
-import { libraryCalls } from '../kernel/c-library.ts';
+import { measureSync, TRIES } from '../device/sync-time.ts';
 import { kernelPagingObstacle } from '../kernel/paging-probe.ts';
+import { type KernelFeatures, probeKernelFeatures } from '../kernel/feature-probes.ts';
 import { kernelTrackingObstacle } from '../kernel/tracking-probe.ts';
-import { openUffd, UffdFeature, type UffdWay } from '../kernel/write-notes.ts';
-import { hasExceptionsByReference } from '../machine/engine-features.ts';
+import { hasExceptionsByReference, hasNonNullReferences } from '../machine/engine-features.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { createRelease } from '../memory/memory-release.ts';
+import { durationText } from '../report/number-text.ts';
 
-export interface Finding {
+/** One thing that Continuo can make use of. */
+export interface Probe {
+  readonly group: string;
   readonly name: string;
-  /** `null`: a fact, which neither works nor fails. */
-  readonly works: boolean | null;
+  /** What Continuo does with it. */
+  readonly purpose: string;
+  readonly works: boolean;
+  /** What was found here. */
   readonly found: string;
-  /** What to do to enable it. */
+  /** What to do to have it; undefined where it works. */
   readonly advice?: string;
 }
 
-const RIGHT_ADVICE =
-  'run as root or with CAP_SYS_PTRACE, set vm.unprivileged_userfaultfd=1 by sysctl, or give access to the device userfaultfd; in a container, allow the system call userfaultfd';
-const KERNEL_ADVICE = 'use Linux 6.7 or later; in a container, allow the system call userfaultfd';
+type Ungrouped = Omit<Probe, 'group'>;
 
-/** Names of file systems by the number that statfs(2) gives. */
+const NODE_MIN = [20, 19];
+const NO_ADVICE = 'nothing can be done on this system; Continuo does without';
+
+/** Magic numbers of statfs(2). */
 const FILE_SYSTEMS: Readonly<Record<number, string>> = {
   0xef53: 'ext4',
-  0x01021994: 'tmpfs',
   0x58465342: 'xfs',
   0x9123683e: 'btrfs',
+  0x01021994: 'tmpfs',
+  0x858458f6: 'ramfs',
   0x794c7630: 'overlayfs',
   0x6969: 'nfs',
+  0x65735546: 'fuse',
+  0x01021997: '9p',
   0x2fc12fc1: 'zfs',
   0xf2f52010: 'f2fs',
+  0xff534d42: 'cifs',
+  0xfe534d42: 'smb2',
 };
+const IN_MEMORY: readonly string[] = ['tmpfs', 'ramfs'];
 
-export function examineMachine(directory: string): Finding[] {
-  const koffi = outcome(libraryCalls);
-  const hasKoffi = koffi === undefined;
+export function examineMachine(directory: string): Probe[] {
+  const features = probeKernelFeatures();
+  const groups: Readonly<Record<string, readonly Ungrouped[]>> = {
+    engine: engineProbes(),
+    'written pages': trackingProbes(features),
+    'budget of memory': pagingProbes(features),
+    machine: machineProbes(directory),
+  };
+  return Object.entries(groups).flatMap(([group, probes]) => probes.map((probe) => ({ group, ...probe })));
+}
+
+function engineProbes(): Ungrouped[] {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  const isNew = major > NODE_MIN[0] || (major === NODE_MIN[0] && minor >= NODE_MIN[1]);
+  const newer = 'use Node.js 24 or later';
   return [
-    fact('Node.js', `${process.version}, V8 ${process.versions.v8}`),
-    fact('system', `${process.platform} ${release()} ${process.arch}`),
-    fact('processors', String(availableParallelism())),
-    fact('memory', `${(totalmem() / 2 ** 30).toFixed(1)} GB`),
-    probe(
-      'exceptions by reference (exnref)',
-      hasExceptionsByReference() ? undefined : 'this Node.js does not have them',
-      'use Node.js 24 or later for programs that need them',
-    ),
-    probe('koffi', koffi, 'install the optional package koffi, without --omit=optional'),
-    ...(process.platform === 'linux' && hasKoffi ? examineUserfaultfd() : []),
-    probe('written pages told by the kernel (--tracker kernel)', kernelTrackingObstacle(), KERNEL_ADVICE),
-    probe('paging by the kernel (--tracker kernel --memory)', kernelPagingObstacle(), RIGHT_ADVICE),
-    probe(
-      'memory of absent pages given back (--memory)',
-      createRelease(GuestMemory.withoutGuest()).reason || undefined,
-      'install the optional package koffi',
-    ),
-    ...examineFiles(directory),
+    {
+      name: 'Node.js',
+      purpose: 'everything',
+      found: `${process.version} with V8 ${process.versions.v8}`,
+      ...worksUnless(isNew ? undefined : '', `use Node.js ${NODE_MIN.join('.')} or later`),
+    },
+    {
+      name: 'exceptions by reference',
+      purpose: 'programs with exceptions in their newer form (exnref)',
+      ...result(hasExceptionsByReference() ? undefined : 'this Node.js does not have them', newer),
+    },
+    {
+      name: 'ref.as_non_null',
+      purpose: 'programs with typed function references',
+      ...result(hasNonNullReferences() ? undefined : 'this Node.js does not have it', newer),
+    },
   ];
 }
 
-function examineUserfaultfd(): Finding[] {
-  const ways: readonly [name: string, way: UffdWay, features: number, advice: string][] = [
-    ['userfaultfd in user mode', 'user-mode', 0, KERNEL_ADVICE],
-    [
-      'asynchronous write protection',
-      'user-mode',
-      UffdFeature.pagefaultFlagWp | UffdFeature.wpUnpopulated | UffdFeature.wpAsync,
-      KERNEL_ADVICE,
-    ],
-    ['userfaultfd for faults of the system', 'privileged', 0, RIGHT_ADVICE],
-    ['the device userfaultfd', 'device', 0, RIGHT_ADVICE],
+function trackingProbes(features: KernelFeatures): Ungrouped[] {
+  const sandbox = 'let the sandbox or container allow the call userfaultfd, or use a Linux that has it';
+  const newer = (version: string): string => `use Linux ${version} or later`;
+  return [
+    {
+      name: 'koffi',
+      purpose: "calls of the system: all of the kernel's help below",
+      ...result(features.calls, process.platform === 'linux' ? 'npm install koffi' : NO_ADVICE),
+    },
+    {
+      name: 'userfaultfd, faults of programs',
+      purpose: 'the tracker of the kernel',
+      ...result(features.userFaults, koffiFirst(features, sandbox)),
+    },
+    {
+      name: 'userfaultfd, WP_ASYNC',
+      purpose: 'the tracker of the kernel: written pages are noted without a stop',
+      ...result(features.asynchronousProtection, koffiFirst(features, newer('6.7'))),
+    },
+    {
+      name: 'PAGEMAP_SCAN',
+      purpose: 'the tracker of the kernel: all written pages in one call',
+      ...result(features.pagemapScan, koffiFirst(features, newer('6.7'))),
+    },
+    {
+      name: '--tracker kernel',
+      purpose: 'programs without marks in their code, where it is asked for',
+      ...result(kernelTrackingObstacle(), 'see above; marks in the code work everywhere'),
+    },
   ];
-  const findings = ways.map(([name, way, features, advice]) =>
-    probe(
-      name,
-      outcome(() => libraryCalls().close(openUffd(way, features))),
-      advice,
-    ),
-  );
-  for (const [name, path] of [
-    ['vm.unprivileged_userfaultfd', '/proc/sys/vm/unprivileged_userfaultfd'],
-    ['transparent huge pages', '/sys/kernel/mm/transparent_hugepage/enabled'],
-  ]) {
-    findings.push(fact(name, readSetting(path)));
-  }
-  return findings;
 }
 
-function examineFiles(directory: string): Finding[] {
-  const { type } = statfsSync(directory);
-  const kind = FILE_SYSTEMS[type] ?? `type 0x${type.toString(16)}`;
-  const findings = [fact('file system of this directory', kind)];
+function pagingProbes(features: KernelFeatures): Ungrouped[] {
+  const rights =
+    'sudo sysctl vm.unprivileged_userfaultfd=1, or run as root or with the capability CAP_SYS_PTRACE; a container must allow the call, too';
+  const memory = GuestMemory.withoutGuest();
+  const { reason } = createRelease(memory);
+  return [
+    {
+      name: 'userfaultfd, all faults',
+      purpose: 'paging by the kernel: absent pages are brought when they are touched (MISSING)',
+      ...result(features.allFaults, koffiFirst(features, rights)),
+    },
+    {
+      name: 'userfaultfd, MOVE',
+      purpose: 'paging by the kernel: pages leave without a copy',
+      ...result(features.move, koffiFirst(features, 'use Linux 6.8 or later')),
+    },
+    {
+      name: '--tracker kernel --memory',
+      purpose: 'programs with a budget of memory and no checks in their code',
+      ...result(kernelPagingObstacle(), 'see above; checks in the code work everywhere'),
+    },
+    {
+      name: 'release of memory',
+      purpose: '--memory: the memory of pages that have left is given back',
+      ...result(reason === '' ? undefined : reason, koffiFirst(features, NO_ADVICE)),
+    },
+    hugePages(),
+  ];
+}
+
+function hugePages(): Ungrouped {
+  const name = 'huge pages';
+  const purpose = 'other programs; memory that the kernel tracks or pages has small ones, each known by itself';
   try {
-    const ms = measureSync(join(directory, `.continuo-doctor-${process.pid}`));
-    findings.push(fact('a page made durable there (fdatasync)', `${ms.toFixed(2)} ms`));
-  } catch (error) {
-    findings.push(
-      probe('a page made durable there (fdatasync)', messageOf(error), 'keep jobs in a directory of yours'),
-    );
+    const text = readFileSync('/sys/kernel/mm/transparent_hugepage/enabled', 'utf8');
+    return { name, purpose, works: true, found: `programs ${describeHuge(/\[(\w+)\]/.exec(text)?.[1])}` };
+  } catch {
+    return { name, purpose, works: true, found: 'this system has none, or does not tell' };
   }
-  return findings;
 }
 
-function fact(name: string, found: string): Finding {
-  return { name, works: null, found };
+function describeHuge(setting: string | undefined): string {
+  if (setting === 'always') return 'get them unasked (always)';
+  return setting === 'madvise' ? 'get them if they ask (madvise)' : `get none (${setting ?? 'unknown'})`;
 }
 
-function probe(name: string, obstacle: string | undefined, advice: string): Finding {
-  return obstacle === undefined
-    ? { name, works: true, found: 'works' }
-    : { name, works: false, found: obstacle, advice };
+function machineProbes(directory: string): Ungrouped[] {
+  const cores = availableParallelism();
+  return [
+    {
+      name: 'processors',
+      purpose: '--fork, which saves a checkpoint on one while the program runs on another',
+      found: `${cores} (${cpus()[0]?.model.trim() || process.arch}), ${process.platform} ${release()}`,
+      ...worksUnless(cores > 1 ? undefined : '', 'give this machine another processor; --fork gains nothing without'),
+    },
+    fileSystemProbe(directory),
+    {
+      name: 'terminal',
+      purpose: 'the bar of a program that tells how far it has come',
+      ...result(process.stderr.isTTY ? undefined : 'standard error is none', 'run it in a terminal, without 2>'),
+    },
+  ];
 }
 
-/** Why it fails, in a line; undefined: it does not. */
-function outcome(attempt: () => unknown): string | undefined {
+/** A checkpoint waits for one sync: its time is the least that one takes. */
+function fileSystemProbe(directory: string): Ungrouped {
+  const name = 'file system';
+  const purpose = `job directories in ${directory}: a checkpoint waits for one fdatasync`;
   try {
-    attempt();
-    return undefined;
+    const syncMs = measureSync(join(directory, `.continuo-doctor-${process.pid}`));
+    const type = statfsSync(directory).type >>> 0;
+    const kind = FILE_SYSTEMS[type] ?? `type 0x${type.toString(16)}`;
+    const found = `${kind}, ${durationText(syncMs)} for a page (median of ${TRIES})`;
+    const isLost = IN_MEMORY.includes(kind) ? '' : undefined;
+    return { name, purpose, found, ...worksUnless(isLost, 'keep jobs on a disk: this one is lost with the power') };
   } catch (error) {
-    return messageOf(error);
+    const reason = error instanceof Error ? error.message : String(error);
+    return { name, purpose, works: false, found: reason, advice: 'keep jobs in a directory that can be written' };
   }
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
+/** Where the system cannot be called, that is what there is to change first. */
+function koffiFirst({ calls }: KernelFeatures, advice: string): string {
+  if (calls === undefined) return advice;
+  return process.platform === 'linux' ? 'npm install koffi' : NO_ADVICE;
 }
 
-function readSetting(path: string): string {
-  const text = outcome(() => readFileSync(path, 'utf8'));
-  return text ?? readFileSync(path, 'utf8').trim();
+function result(obstacle: string | undefined, advice: string): Pick<Probe, 'works' | 'found' | 'advice'> {
+  return { found: obstacle ?? 'works', ...worksUnless(obstacle, advice) };
 }
 
-export function printFindings(findings: readonly Finding[]): string {
-  const width = Math.max(...findings.map(({ name }) => name.length));
-  const lines = findings.flatMap(({ name, works, found, advice }) => {
-    const mark = works === null ? ' ' : works ? '+' : '-';
-    const line = `${mark} ${name.padEnd(width)}  ${found}`;
-    return advice === undefined ? [line] : [line, `  ${''.padEnd(width)}  ${advice}`];
-  });
-  return `${lines.join('\n')}\n`;
+function worksUnless(obstacle: string | undefined, advice: string): Pick<Probe, 'works' | 'advice'> {
+  return obstacle === undefined ? { works: true } : { works: false, advice };
+}
+
+export function printProbes(probes: readonly Probe[]): string {
+  const width = Math.max(...probes.map(({ name }) => name.length)) + 2;
+  const indent = ' '.repeat(width + 7);
+  const lines = probes.flatMap(({ group, name, purpose, works, found, advice }, index) => [
+    ...(group === probes[index - 1]?.group ? [] : [`${index === 0 ? '' : '\n'}${group}`]),
+    `  ${works ? 'yes' : 'no '}  ${name.padEnd(width)}${found}`,
+    `${indent}for ${purpose}`,
+    ...(advice === undefined ? [] : [`${indent}to have it: ${advice}`]),
+  ]);
+  const lacking = probes.filter(({ works }) => !works).length;
+  const summary =
+    lacking === 0
+      ? 'All of it works here.'
+      : `${probes.length - lacking} of ${probes.length} work here; programs run in any case.`;
+  return `${lines.join('\n')}\n\n${summary}\n`;
 }

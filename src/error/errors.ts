@@ -32,7 +32,8 @@ export type UsageErrorCode =
   | 'job-without-checkpoint'
   | 'wrong-key'
   | 'wrong-base'
-  | 'standby-failed';
+  | 'standby-failed'
+  | 'tracker-unavailable';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';
 export type StorageErrorCode = 'storage-failed';

@@ -21,7 +21,8 @@ export function hasExceptionsByReference(): boolean {
   return takes(Op.tryTable, 0x40, 0, Op.end);
 }
 
-function hasNonNullReferences(): boolean {
+/** Whether this engine takes `ref.as_non_null`. */
+export function hasNonNullReferences(): boolean {
   return takes(Op.refNull, ValueType.funcref, Op.refAsNonNull, Op.drop);
 }
 

@@ -92,7 +92,8 @@ export class FaultServer {
       let reply: PagerReply;
       try {
         reply = this.#serve(received.message);
-        this.#protection.settle(-1);
+        // What was left in the middle would fail anew, and hide why.
+        if (this.#pager.failure === undefined) this.#protection.settle(-1);
       } catch (error) {
         reply = { error: encodeError(error) };
       }

@@ -1,4 +1,5 @@
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
+import { UsageError } from '../error/errors.ts';
 import { kernelPagingObstacle } from '../kernel/paging-probe.ts';
 import { kernelTrackingObstacle } from '../kernel/tracking-probe.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
@@ -17,12 +18,17 @@ export interface TrackerChoice {
 /** What of a run decides. */
 type RunChoice = Pick<GuestThreadData, 'fork' | 'paging' | 'tracePath' | 'pagerLink' | 'tracker'>;
 
-/** The tracker of a run; undefined as a policy: nothing is kept. What the kernel can do here is tried out. */
+/**
+ * The tracker of a run; undefined as a policy: nothing is kept. What the kernel can do here is tried out.
+ * @throws UsageError `tracker-unavailable`: the kernel was asked for, the run could have it, and it does not work here.
+ */
 export function chooseTracker(run: RunChoice, policy: PolicyName | undefined): TrackerChoice {
   if (!needsTracker(run, policy)) return { name: 'none', reason: 'no write of the program needs to be known' };
   if (run.tracker === 'software') return { name: 'software', reason: 'it was asked for (--tracker software)' };
   const refusal = kernelRefusal(run, policy);
   if (refusal !== undefined) return { name: 'software', reason: refusal };
+  const obstacle = kernelObstacle(run);
+  if (obstacle !== undefined) throw unavailable(obstacle);
   if (run.paging !== undefined)
     return { name: 'kernel', reason: 'it was asked for, and the kernel pages programs here' };
   return { name: 'kernel', reason: 'it was asked for, and the kernel tells here which pages were written' };
@@ -38,10 +44,23 @@ function kernelRefusal(run: RunChoice, policy: PolicyName | undefined): string |
   if (run.paging !== undefined) {
     if (run.tracker === 'auto')
       return 'a budget of memory is kept by checks in the code unless --tracker kernel is given';
-    return kernelPagingRefusal(policy, run.fork) ?? (run.pagerLink === undefined ? kernelPagingObstacle() : undefined);
   }
   if (run.tracker === 'auto') return 'marks in the code cost no more than the faults that --tracker kernel takes';
-  return kernelPagingRefusal(policy, run.fork) ?? kernelTrackingObstacle();
+  return kernelPagingRefusal(policy, run.fork);
+}
+
+/** What stands in the way here, not in the run. */
+function kernelObstacle({ paging, pagerLink }: RunChoice): string | undefined {
+  if (paging === undefined) return kernelTrackingObstacle();
+  return pagerLink === undefined ? kernelPagingObstacle() : undefined;
+}
+
+function unavailable(reason: string): UsageError {
+  return new UsageError(
+    'tracker-unavailable',
+    `--tracker kernel cannot be had here: ${reason}; "continuo doctor" tells what to do, and without the option the program is run another way`,
+    { reason },
+  );
 }
 
 /** How the guest is rewritten for a tracker. */

@@ -49,6 +49,8 @@ describe.each([
     for (let round = 0; round < 2; round++) {
       const running = round === 0 ? first : new RunningCommand(['resume', job, ...run]);
       await sleep(300);
+      // Going back leaves fewer.
+      await untilKept(job, 3);
       running.kill('SIGKILL');
       await running.ended;
       const report = await inspect(job);

@@ -34,7 +34,7 @@ describe('README.md', () => {
   it('has examples of shell that run, in their order, and do what the text around them says', () => {
     const folder = installation();
     const examples = blocks('sh checked');
-    expect(examples).toHaveLength(8);
+    expect(examples).toHaveLength(11);
     const outputs = examples.map((example) => run(folder, 'sh', ['-e', '-c', example]));
     expect(outputs[0].stdout).toMatch(/^apsp size=300 seed=1 digest=[0-9a-f]{16}\n$/);
     expect(outputs[1].stdout).toBe('');
@@ -45,11 +45,14 @@ describe('README.md', () => {
     expect(readFileSync(join(folder, 'comparison.html'), 'utf8')).toContain('<svg');
     expect(outputs[4].stderr).toContain('sorted had ended before, with exit code 0');
     expect(outputs[5].stdout).toMatch(/^job +\S+my-job\nprogram +dist\/workloads\/apsp\.wasm /);
-    expect(outputs[6].stdout).toMatch(/^ +100 continuous .*\n +100 incremental /m);
-    expect(outputs[6].stdout).toMatch(/^Daly +every [\d.]+ s, expected overhead /m);
+    expect(outputs[6].stdout).toMatch(/^matmul size=700 seed=1 digest=[0-9a-f]{16}\njob +\S+steps\n/);
+    expect(outputs[7].stderr).toContain('moved is a job now, at checkpoint');
+    expect(outputs[8].stdout).toMatch(/^ +100 continuous .*\n +100 incremental /m);
+    expect(outputs[8].stdout).toMatch(/^Daly +every [\d.]+ s, expected overhead /m);
+    expect(outputs[9].stdout).toContain('Node.js');
     const { stdout: undisturbed } = run(folder, process.execPath, ['examples/emscripten.mjs', 'solve']);
     expect(undisturbed).toMatch(/^status 0, objective \d+\.?\d*\n$/);
-    expect(outputs[7].stdout).toBe(`stopped in the middle of the call\n${undisturbed}`);
+    expect(outputs[10].stdout).toBe(`stopped in the middle of the call\n${undisturbed}`);
   });
 
   it('has examples of code that run', () => {
@@ -73,7 +76,14 @@ describe('README.md', () => {
   it('points to files that there are', () => {
     const links = Array.from(readme.matchAll(/\]\(([^)]+)\)/g), ([, target]) => target);
     expect(links.length).toBeGreaterThan(5);
-    for (const link of links) expect(() => readFileSync(join(root, link)), link).not.toThrow();
+    for (const link of links) {
+      const [path, heading] = link.split('#');
+      const text = readFileSync(join(root, path), 'utf8');
+      if (heading === undefined) continue;
+      const headings = Array.from(text.matchAll(/^#+ (.+)$/gm), ([, words]) => words.toLowerCase());
+      const anchors = headings.map((words) => words.replaceAll(/[^\w -]/g, '').replaceAll(' ', '-'));
+      expect(anchors, link).toContain(heading);
+    }
   });
 
   it('has the figures of bench/results', () => {

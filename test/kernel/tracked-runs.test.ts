@@ -2,7 +2,7 @@
  * Programs whose writes the kernel tells leave what they leave with marks in their code: checkpoints of the same pages, and the
  * same results when they are killed while the tracker changes from run to run.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { continuo, program, scratch, workload } from '../cli/continuo.ts';
@@ -116,23 +116,4 @@ describe.runIf(kernelTracks)('writes told by the kernel', { timeout: TEST_MS }, 
     const { stderr } = await run(words);
     expect(stderr).toContain('tracker software: the kernel tells of no write before it is made, which the policy');
   });
-});
-
-it('without koffi the program marks its pages itself', async () => {
-  const folder = scratch();
-  const path = program(folder, 'counts', counts(2, 1));
-  // A loader that finds no such package, as where it was not installed.
-  const hook = join(folder, 'without-koffi.cjs');
-  const lines = [
-    "const Module = require('node:module');",
-    'const load = Module._load;',
-    "Module._load = function (name, ...rest) { if (name === 'koffi') throw new Error('Cannot find module koffi'); return load.call(this, name, ...rest); };",
-  ];
-  writeFileSync(hook, lines.join('\n'));
-  const statsFile = join(folder, 'stats');
-  const words = ['run', '--tracker', 'kernel', '--stats', statsFile, '--job', join(folder, 'job'), path];
-  const { exitCode } = await continuo(words, { env: { NODE_OPTIONS: `--require=${hook}` } });
-  const stats: Stats = JSON.parse(readFileSync(statsFile, 'utf8'));
-  expect({ exitCode, tracker: stats.tracker }).toEqual({ exitCode: 7, tracker: 'software' });
-  if (process.platform === 'linux') expect(stats.trackerReason).toContain('koffi cannot be used');
 });

@@ -136,10 +136,10 @@ it('output that was held is neither lost nor repeated', { timeout: 60_000 }, asy
   expect([again.exitCode, again.stdout]).toEqual([0, '']);
 });
 
-it('what a file has of the output is not in what the restarted job writes', { timeout: 60_000 }, async () => {
+it('what a file has of the output is not in what the restarted job writes', { timeout: 120_000 }, async () => {
   const folder = scratch();
   const [job, out] = [join(folder, 'job'), join(folder, 'out')];
-  const path = program(folder, 'counts', counts(60, 20_000_000));
+  const path = program(folder, 'counts', counts(60, 80_000_000));
   const descriptor = openSync(out, 'w');
   const running = new RunningCommand(['run', '--job', job, '--interval', 'none', '--verbose', path], {
     stdout: descriptor,
