@@ -34,7 +34,7 @@ import { ScratchStore } from './scratch-store.ts';
 import type { PagingOptions } from './paging-options.ts';
 
 /** A chain that holds so many times the image in changes is ended by a full file, so that it does not grow for ever. */
-const CHAIN_IMAGES_MAX = 16;
+export const CHAIN_IMAGES_MAX = 16;
 
 export interface CheckpointFilesOptions {
   readonly incremental: boolean;

@@ -18,6 +18,7 @@ import { INLINE_STATE_BYTES_MAX, RECORD_UNIT_BYTES, recordAreaOffset, SLOT_BYTES
 import { Workbench } from '../format/workbench.ts';
 import { BACK_TRIGGER, CheckpointChain, removeBetween } from './checkpoint-chain.ts';
 import { checkPagingHeader, checkpointFileName, isCheckpointFile, PAGING_NAME, readJob } from './job-directory.ts';
+import { noteGivenUp } from './given-up.ts';
 import { JobImage } from './job-image.ts';
 import { eraseRecord, recover } from './recovery.ts';
 import { readCopy } from './retained.ts';
@@ -65,6 +66,7 @@ function goBackInSlots(device: Device, generation: number, revise: StateRevision
     file.sync();
     image.slots.growFile = (slotCount) => file.truncate(slotCount * SLOT_BYTES);
     const inline = state.length <= INLINE_STATE_BYTES_MAX;
+    noteGivenUp(device, newest.generation);
     const stateSlot = inline ? 0 : image.slots.takeContiguous(Math.ceil(state.length / SLOT_BYTES));
     if (!inline) file.write(state, stateSlot * SLOT_BYTES);
     const written = encodeRecord(
@@ -130,6 +132,7 @@ function goBackInFiles(device: Device, generation: number, revise: StateRevision
   old.readPages(oldFields.guestPageCount, old.runPagesMax, (_, count) => bench.staging.subarray(0, count * SLOT_BYTES));
   const state = revise(old.latest.state);
   if (newest.rejected !== undefined) device.remove(newest.rejected.name);
+  noteGivenUp(device, latest.generation);
   const next = latest.generation + 1;
   const header = encodeCheckpointHeader(
     {

@@ -40,6 +40,9 @@ const PROGRAM_NAME = 'program.wasm';
 /** How the key of a sealed job is made; what it holds is the matter of `seal/job-seal.ts`. */
 export const SEAL_NAME = 'seal';
 
+/** Tells which checkpoints were given up by going back; see `given-up.ts`. */
+export const GIVEN_UP_NAME = 'given-up';
+
 /** `job`: a whole job. `none`: empty, or the remains of an unfinished creation. `other`: holds somebody else's files. */
 export type DirectoryKind = 'job' | 'none' | 'other';
 
@@ -51,7 +54,8 @@ export function kindOfDirectory(names: readonly string[]): DirectoryKind {
 
 function isOwnName(name: string): boolean {
   const isFixed = name === PAGING_NAME || name === NEW_JOB_NAME || name === PROGRAM_NAME || name === SEAL_NAME;
-  return isFixed || isRunFile(name) || isCheckpointFile(name) || isLockName(name);
+  const isNote = name === GIVEN_UP_NAME || name === `${GIVEN_UP_NAME}.new`;
+  return isFixed || isNote || isRunFile(name) || isCheckpointFile(name) || isLockName(name);
 }
 
 const CHECKPOINT_FILE = /^checkpoint-\d{10}$/;
@@ -94,7 +98,9 @@ export function createJob(device: Device, identity: JobIdentity, program: Uint8A
 export function prepareJob(device: Device, identity: JobIdentity, program: Uint8Array, bench: Workbench): JobFile {
   const jobId = Uint8Array.from(randomBytes(JOB_ID_BYTES));
   // Journals and checkpoints of a job that was given up say nothing about this one; they are gone for good before it is a job.
-  for (const name of device.list()) if (isRunFile(name) || isCheckpointFile(name)) device.remove(name);
+  for (const name of device.list()) {
+    if (isRunFile(name) || isCheckpointFile(name) || name === GIVEN_UP_NAME) device.remove(name);
+  }
   writeFile(device, PROGRAM_NAME, program);
   writeFile(device, PAGING_NAME, newPagingFile(jobId, bench));
   return { jobId, programBytes: program.length, identity };

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { UsageError } from '../error/errors.ts';
+import { applyCommand } from './apply.ts';
 import { compareCommand } from './compare.ts';
 import { diffCommand } from './diff.ts';
 import { forkCommand } from './fork.ts';
@@ -15,6 +16,7 @@ import { restartCommand } from './restart.ts';
 import { resumeCommand } from './resume.ts';
 import { runCommand } from './run.ts';
 import { simulateCommand } from './simulate.ts';
+import { standbyCommand } from './standby.ts';
 import { traceCommand } from './trace.ts';
 import { verifyCommand } from './verify.ts';
 
@@ -44,6 +46,8 @@ export async function main(args: readonly string[]): Promise<number> {
     exportCommand(settle),
     restartCommand(leave),
     forkCommand(settle),
+    applyCommand(settle),
+    standbyCommand(leave),
     compareCommand(settle),
     traceCommand(leave),
     simulateCommand(settle),

@@ -1,7 +1,9 @@
 import { basename, dirname, resolve } from 'node:path';
 import { isatty } from 'node:tty';
 import { Command } from 'commander';
-import { type ByteSink, NewFile, StandardSink } from '../device/byte-stream.ts';
+import type { CheckpointName } from '../machine/checkpoint-name.ts';
+import type { Secret } from '../seal/sealing-key.ts';
+import { type ByteSink, ByteSource, NewFile, StandardSink } from '../device/byte-stream.ts';
 import { kindOfPath } from '../device/file-device.ts';
 import { UsageError } from '../error/errors.ts';
 import { awaitCheckpoint, openCopied } from './copied-job.ts';
@@ -13,6 +15,7 @@ import { TransferProgress } from './transfer-progress.ts';
 interface Flags extends SecretFlags {
   readonly output?: string;
   readonly at?: number;
+  readonly since?: string;
   readonly quiet?: boolean;
 }
 
@@ -24,7 +27,11 @@ export function exportCommand(settle: (exitCode: number) => void): Command {
     )
     .argument('<job>', 'the job directory')
     .option('-o, --output <file>', 'the restart file; - for standard output; default: named after the job')
-    .addOption(generationOption('a kept checkpoint; default: the newest'));
+    .addOption(generationOption('a kept checkpoint; default: the newest'))
+    .option(
+      '--since <base>',
+      'only what changed since a checkpoint, named by its number or by an earlier restart file',
+    );
   addSecretOptions(command).option('--quiet', 'tell about errors only');
   return command.action(async (job: string) => settle(await exportTo(job, command.opts<Flags>())));
 }
@@ -41,10 +48,12 @@ async function exportTo(job: string, flags: Flags): Promise<number> {
     };
     // No other command needs it, and loading it takes time.
     const { exportJob } = await import('../restart/export.ts');
+    const since = flags.since === undefined ? undefined : await baseOf(flags.since, secret);
     if (flags.at === undefined) await awaitCheckpoint(device, notice);
     const target = (sink = output === '-' ? new StandardSink() : new NewFile(output));
     const result = await exportJob(device, (bytes) => target.write(bytes), {
       secret,
+      since,
       notice,
       at: flags.at,
       onProgress: (done, total) => progress.show(done, total),
@@ -53,13 +62,32 @@ async function exportTo(job: string, flags: Flags): Promise<number> {
     progress.close();
     const { generation, pages, fileBytes } = result;
     const name = output === '-' ? 'standard output' : output;
-    notice(`checkpoint ${generation} of ${job} is in ${name}: ${pages} pages in ${fileBytes} bytes`);
+    const what = since === undefined ? '' : `what changed in ${job} up to `;
+    const of = since === undefined ? ` of ${job}` : '';
+    notice(`${what}checkpoint ${generation}${of} is in ${name}: ${pages} pages in ${fileBytes} bytes`);
     return 0;
   } catch (error) {
     progress.close();
     return reportError(error);
   } finally {
     sink?.close();
+  }
+}
+
+/** A checkpoint by its number, or by an earlier file. @throws UsageError `bad-argument`, and as the reading of the file. */
+async function baseOf(since: string, secret: Secret | undefined): Promise<CheckpointName | number> {
+  if (/^\d{1,10}$/.test(since)) return Number(since);
+  if (kindOfPath(since) !== 'other') {
+    throw new UsageError('bad-argument', `--since: ${since} is no number of a checkpoint, and no restart file`, {
+      path: since,
+    });
+  }
+  const { nameInFile } = await import('../restart/name-in-file.ts');
+  const source = ByteSource.open(since);
+  try {
+    return nameInFile(source, secret);
+  } finally {
+    source.close();
   }
 }
 

@@ -1,4 +1,5 @@
-/** What a program that goes on in a new place is given there: options of `continuo restart` and `continuo fork`. */
+/** Options of the commands that make a job of a restart file: what its program gets on this machine. */
+import { isatty } from 'node:tty';
 import { type Command, Option } from 'commander';
 import { kindOfPath } from '../device/file-device.ts';
 import { UsageError } from '../error/errors.ts';
@@ -15,8 +16,8 @@ export interface GrantFlags {
   readonly acceptChanges?: boolean;
 }
 
-export function addGrantOptions(command: Command): void {
-  command
+export function addGrantOptions(command: Command): Command {
+  return command
     .addOption(
       new Option('--dir <host[::guest]>', 'where a directory of the program is here, by its name there; repeatable')
         .argParser(parseDirectory)
@@ -33,14 +34,29 @@ export function grantsOf({ dir, stdin, stdout, stderr, samePaths = false }: Gran
   return { directories: dir, stdin, stdout, stderr, samePaths };
 }
 
-/** @throws UsageError `bad-argument`: something that was named is not there. */
+/** @throws UsageError `bad-argument`. */
 export function checkGrants({ dir, stdin, stdout, stderr }: GrantFlags): void {
-  const refuse = (text: string, path: string): never => {
-    throw new UsageError('bad-argument', text, { path });
-  };
   for (const { host } of dir)
     if (kindOfPath(host) !== 'directory') refuse(`--dir: there is no directory ${host}`, host);
   for (const [option, path] of Object.entries({ '--stdin': stdin, '--stdout': stdout, '--stderr': stderr })) {
     if (path !== undefined && kindOfPath(path) !== 'other') refuse(`${option}: there is no file ${path}`, path);
   }
+}
+
+/** @throws UsageError `bad-argument`. */
+export function checkRestartFile(file: string): void {
+  if (file === '-') {
+    if (isatty(0)) refuse('-: a restart file cannot be typed; redirect standard input, or name the file', file);
+  } else if (kindOfPath(file) !== 'other') {
+    refuse(
+      kindOfPath(file) === 'absent'
+        ? `there is no restart file ${file}`
+        : `${file} is a directory; name a restart file`,
+      file,
+    );
+  }
+}
+
+export function refuse(text: string, path: string): never {
+  throw new UsageError('bad-argument', text, { path });
 }

@@ -1,12 +1,10 @@
-import { isatty } from 'node:tty';
 import { fstatSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { ByteSource } from '../device/byte-stream.ts';
 import { kindOfPath } from '../device/file-device.ts';
-import { UsageError } from '../error/errors.ts';
 import { Machine } from '../machine/machine.ts';
-import { addGrantOptions, checkGrants, type GrantFlags, grantsOf } from './grant-options.ts';
+import { addGrantOptions, checkGrants, checkRestartFile, type GrantFlags, grantsOf, refuse } from './grant-options.ts';
 import { reportError, say } from './messages.ts';
 import { addSecretOptions, readSecret, type SecretFlags } from './secret-file.ts';
 import { addRunOptions, resumeOptionsOf, type RunFlags, supervise } from './supervision.ts';
@@ -24,8 +22,7 @@ export function restartCommand(settle: (exitCode: number) => void): Command {
     .argument('<file>', 'the restart file; - for standard input')
     .option('--job <directory>', 'the job directory to be made; default: a new one named after the program')
     .option('--no-run', 'make the job directory only; "continuo resume" goes on with it');
-  addGrantOptions(command);
-  addRunOptions(addSecretOptions(command));
+  addRunOptions(addSecretOptions(addGrantOptions(command)));
   return command.action(async (file: string) => settle(await restart(file, command.opts<Flags>())));
 }
 
@@ -73,23 +70,11 @@ async function restart(file: string, flags: Flags): Promise<number> {
 
 /** @throws UsageError `bad-argument`. */
 function checkPaths(file: string, flags: Flags): void {
-  const { stats, run } = flags;
-  const refuse = (text: string, path: string): never => {
-    throw new UsageError('bad-argument', text, { path });
-  };
-  if (file === '-') {
-    if (isatty(0)) refuse('-: a restart file cannot be typed; redirect standard input, or name the file', file);
-    // The program would go on reading in the restart file.
-    if (run && fstatSync(0).isFile()) refuse('-: standard input is a file; name it instead', file);
-  } else if (kindOfPath(file) !== 'other') {
-    refuse(
-      kindOfPath(file) === 'absent'
-        ? `there is no restart file ${file}`
-        : `${file} is a directory; name a restart file`,
-      file,
-    );
-  }
+  checkRestartFile(file);
+  // The program would go on reading in the restart file.
+  if (file === '-' && flags.run && fstatSync(0).isFile()) refuse('-: standard input is a file; name it instead', file);
   checkGrants(flags);
+  const { stats } = flags;
   if (stats !== undefined && kindOfPath(dirname(stats)) !== 'directory') {
     refuse(`--stats: there is no directory ${dirname(stats)}`, stats);
   }

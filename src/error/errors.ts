@@ -32,6 +32,8 @@ export type UsageErrorCode =
   | 'job-exists'
   | 'job-without-checkpoint'
   | 'wrong-key'
+  | 'wrong-base'
+  | 'standby-failed'
   | 'tracker-unavailable';
 export type UnsupportedErrorCode = 'unsupported-feature';
 export type TrapErrorCode = 'guest-trapped';

@@ -67,6 +67,7 @@ a file that fails is reported with path, byte, expected and found value.
 | \`checkpoint-…\` | one checkpoint of the policies \`sequential\` and \`incremental\`; the ten digits are its generation | at each of their checkpoints |
 | \`lock-…\` | a process's claim to the job: who it is, in JSON | while a process uses the job |
 | \`seal\` | of a sealed job: how its key is made; not sealed itself | once, before \`program.wasm\` |
+| \`given-up\` | number of the newest checkpoint that was given up by going back, in decimal digits and an end of line | before the job goes back |
 | \`undo…\` | what is needed to undo the guest's effects on files since the last checkpoint | while the guest runs |
 
 ## \`job\`
@@ -198,8 +199,8 @@ ${traceEventRows.map((row) => `| ${row.join(' | ')} |`).join('\n')}
 
 # Restart files
 
-The file of \`continuo export\`. Format version ${RESTART_FORMAT_VERSION}. A header, then chunks, in this order: description, parts of the program,
-pages, checkpoint, parts of the machine state, parts of held output, end. What is longer than a chunk comes in several. Where the
+The file of \`continuo export\`. Format version ${RESTART_FORMAT_VERSION}. A header, then chunks, in this order: description, parts of the program
+(not in a delta), pages, checkpoint, parts of the machine state, parts of held output, end. What is longer than a chunk comes in several. Where the
 header says so, a seal follows it, and then a sealed stream whose contents are the chunks.
 
 ### Restart header
@@ -215,7 +216,8 @@ that does not have the bit ${ZERO_PAGE_FLAG.toString(16)} (hexadecimal) set, whi
 Pages that no chunk names hold zeros. The same page may come in a later chunk again, and the last one holds.
 
 Description and checkpoint are objects in JSON (UTF-8). A description with a \`base\` (job, generation, checksum of the machine state) makes the
-file a delta: pages that it does not name are those of that checkpoint.
+file a delta: pages that it does not name are those of that checkpoint. An empty checksum there stands for any. A job that was made of such files has
+the name of its checkpoint (job, generation, checksum) as \`origin\` in its machine state, until it takes one itself.
 
 ### End chunk
 

@@ -9,7 +9,8 @@
  * parts of held output, end. A page may come again: the file of a running job brings pages that were changed
  * meanwhile a second time, and the last one holds.
  *
- * A *delta* says what changed since another checkpoint, which its description names (`base`); it is no different otherwise.
+ * A *delta* says what changed since another checkpoint, which its description names (`base`); it has no program, and is no
+ * different otherwise.
  */
 import { FieldTable, text, u32, u53, xxh64, type ValuesOf } from './field-table.ts';
 import { SLOT_BYTES } from './paging-format.ts';

@@ -82,7 +82,8 @@ class Branch implements CopyTarget {
     this.#plain = new FileDevice(settings.job);
   }
 
-  begin({ identity, policy }: RestartDescription, program: Uint8Array): Promise<void> {
+  begin({ identity, policy }: RestartDescription, program: Uint8Array | undefined): Promise<void> {
+    assert(program !== undefined, 'a branch is made of a whole copy');
     const { job, secret, grants } = this.#settings;
     const hasEnded = hasEndedForGood(this.#original);
     if (grants.samePaths === true && !hasEnded) this.#refuseSamePaths(identity);
@@ -118,7 +119,8 @@ class Branch implements CopyTarget {
     const wasi = settleState(wasiConfigOf(this.#identity), before, checkpoint, onChange);
     const { timeMs, trigger, guestPageCount, dirtyPages } = checkpoint;
     const { generation } = checkpoint.name;
-    const settled = encodeMachineState({ ...machine, host: encodeHostState({ ...host, wasi }) });
+    // A branch of a copy is no copy: it takes no updates of another job.
+    const settled = encodeMachineState({ ...machine, host: encodeHostState({ wasi, directed: host.directed }) });
     this.#image.complete({ generation, timeMs, trigger, guestPageCount, dirtyPages }, settled);
     this.#image.publish();
     this.#isJob = true;

@@ -53,10 +53,10 @@ class ChunkTarget implements CopyTarget {
     return this.#chunks?.fileBytes ?? 0;
   }
 
-  async begin(description: RestartDescription, program: Uint8Array): Promise<void> {
+  async begin(description: RestartDescription, program: Uint8Array | undefined): Promise<void> {
     this.#chunks = new ChunkWriter(this.#write, this.#secret === undefined ? undefined : newFileKey(this.#secret));
     await this.#chunks.addJson(ChunkKind.description, description);
-    await this.#chunks.addParts(ChunkKind.program, program);
+    if (program !== undefined) await this.#chunks.addParts(ChunkKind.program, program);
   }
 
   async addPages(pages: Uint32Array, contents: Uint8Array): Promise<void> {

@@ -10,24 +10,20 @@ import { kindOfDirectory, lockJobDirectory, removeUnfinishedJob } from '../check
 import type { Device } from '../device/device.ts';
 import { FileDevice, kindOfPath } from '../device/file-device.ts';
 import { UsageError } from '../error/errors.ts';
-import { hex } from '../format/commit-record.ts';
 import { type JobIdentity, programDigest } from '../format/job-format.ts';
-import { MAPPED_PAGES_MAX, SLOT_BYTES } from '../format/paging-format.ts';
-import { CHUNK_PAGES_MAX, ChunkKind, ZERO_PAGE_FLAG } from '../format/restart-format.ts';
-import { Workbench } from '../format/workbench.ts';
-import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
-import { decodeHostState, encodeHostState } from '../machine/host-state.ts';
+import { ChunkKind } from '../format/restart-format.ts';
+import type { CheckpointName } from '../machine/checkpoint-name.ts';
 import { describeJob } from '../machine/job-description.ts';
 import { refuseExposedJob } from '../machine/job-isolation.ts';
-import { decodeMachineState, encodeMachineState } from '../machine/machine-state.ts';
 import type { Secret } from '../seal/sealing-key.ts';
-import { settleState } from '../wasi/file-evidence.ts';
 import { HeldOutputImport } from '../wasi/held-output.ts';
 import { newJobSeal, placeSeal, sealedOrPlain } from '../seal/job-seal.ts';
-import { allHasLeft, type StandardOutputState, writeReleasedBytes } from '../wasi/standard-output.ts';
-import { type Chunk, ChunkReader, type RestartInput } from './chunk-reader.ts';
-import { type Grants, grantedIdentity, wasiConfigOf } from './grants.ts';
-import { parseCheckpoint, parseDescription, type RestartDescription } from './restart-content.ts';
+import { writeReleasedBytes } from '../wasi/standard-output.ts';
+import { ChunkReader, type RestartInput } from './chunk-reader.ts';
+import { FileContents } from './file-contents.ts';
+import { type Grants, grantedIdentity } from './grants.ts';
+import { parseDescription, type RestartDescription } from './restart-content.ts';
+import { settledState } from './settled-state.ts';
 
 export interface ImportSettings {
   /** The job directory to be made: empty, missing, or the remains of an unfinished creation. Undefined: by the program's name. */
@@ -45,6 +41,8 @@ export interface ImportSettings {
 export interface ImportResult {
   readonly job: string;
   readonly generation: number;
+  /** Which checkpoint of which job it is a copy of. */
+  readonly origin: CheckpointName;
   readonly policy: PolicyName;
   readonly program: string;
   readonly arguments: readonly string[];
@@ -61,11 +59,21 @@ export function importJob(input: RestartInput, settings: ImportSettings): Import
   if (description.base !== null) {
     throw new UsageError(
       'not-a-restart-file',
-      `${input.path} only says what changed since checkpoint ${description.base.generation}: it brings a copy of the job up to date, and is no whole restart file`,
+      `${input.path} only says what changed since checkpoint ${description.base.generation}: "continuo apply" brings a copy of the job up to date with it`,
       { path: input.path },
     );
   }
-  const identity = grantedIdentity(description.identity, settings.grants, input.path);
+  return importContents(reader, input.path, description, settings);
+}
+
+/** The same, for a file whose description was read. */
+export function importContents(
+  reader: ChunkReader,
+  path: string,
+  description: RestartDescription,
+  settings: ImportSettings,
+): ImportResult {
+  const identity = grantedIdentity(description.identity, settings.grants, path);
   const config = describeJob(identity);
   const job = settings.job ?? unusedName(description.identity.program);
   if (kindOfPath(job) === 'directory' && kindOfDirectory(new FileDevice(job).list()) === 'job') {
@@ -81,11 +89,12 @@ export function importJob(input: RestartInput, settings: ImportSettings): Import
   let isJob = false;
   try {
     placeSeal(plain, seal);
-    const generation = new Unpacking(reader, input, description, identity, device, settings).run();
+    const origin = new Unpacking(reader, path, description, identity, device, settings).run();
     isJob = true;
     return {
       job,
-      generation,
+      generation: origin.generation,
+      origin,
       policy: settings.policy ?? description.policy,
       program: identity.program,
       arguments: config.arguments.slice(1),
@@ -111,34 +120,31 @@ function unusedName(program: string): string {
 
 class Unpacking {
   readonly #reader: ChunkReader;
-  readonly #input: RestartInput;
+  readonly #path: string;
   readonly #description: RestartDescription;
   readonly #identity: JobIdentity;
   readonly #device: Device;
   readonly #settings: ImportSettings;
-  #pagesTaken = 0;
-  /** One more than the largest page that came. */
-  #pagesReach = 0;
 
   constructor(
     reader: ChunkReader,
-    input: RestartInput,
+    path: string,
     description: RestartDescription,
     identity: JobIdentity,
     device: Device,
     settings: ImportSettings,
   ) {
     this.#reader = reader;
-    this.#input = input;
+    this.#path = path;
     this.#description = description;
     this.#identity = identity;
     this.#device = device;
     this.#settings = settings;
   }
 
-  /** Returns the number of the checkpoint. */
-  run(): number {
-    const { identity, policy, programBytes } = this.#description;
+  /** Returns the checkpoint that came. */
+  run(): CheckpointName {
+    const { identity, policy, programBytes, pages } = this.#description;
     const program = this.#reader.parts(ChunkKind.program, 'program');
     const digest = programDigest(program);
     if (digest !== identity.digest || program.length !== programBytes) {
@@ -146,109 +152,29 @@ class Unpacking {
     }
     const image = ImageImport.begin(this.#device, this.#identity, program, this.#settings.policy ?? policy);
     try {
-      while (this.#reader.peek().kind === ChunkKind.pages) this.#takePages(image, this.#reader.next());
-      const generation = this.#takeCheckpoint(image);
+      const contents = new FileContents(this.#reader, this.#path, pages, this.#settings.onProgress);
+      contents.takePages((list, pageContents) => image.put(list, pageContents));
+      const name = this.#takeCheckpoint(contents, image);
       image.publish();
-      return generation;
+      return name;
     } finally {
       image.close();
     }
   }
 
-  #takePages(image: ImageImport, { contents, entryCount }: Chunk): void {
-    if (entryCount === 0 || entryCount > CHUNK_PAGES_MAX || contents.length < 4 * entryCount) {
-      throw this.#reader.damaged('the number of pages in a chunk', `1 to ${CHUNK_PAGES_MAX}`, entryCount);
-    }
-    const list = new DataView(contents.buffer, contents.byteOffset, 4 * entryCount);
-    const pages = new Uint32Array(entryCount);
-    const zeros = new Uint8Array(entryCount);
-    let solid = 0;
-    for (let i = 0; i < entryCount; i++) {
-      const entry = list.getUint32(4 * i, true);
-      zeros[i] = entry >= ZERO_PAGE_FLAG ? 1 : 0;
-      pages[i] = zeros[i] === 1 ? entry - ZERO_PAGE_FLAG : entry;
-      if (pages[i] >= MAPPED_PAGES_MAX || (i > 0 && pages[i] <= pages[i - 1])) {
-        throw this.#reader.damaged('a page of a chunk', `ascending, below ${MAPPED_PAGES_MAX}`, pages[i]);
-      }
-      if (zeros[i] === 0) solid += 1;
-    }
-    const wantedBytes = 4 * entryCount + solid * SLOT_BYTES;
-    if (contents.length !== wantedBytes) {
-      throw this.#reader.damaged('the length of a chunk of pages', String(wantedBytes), contents.length);
-    }
-    image.put(pages, solid === entryCount ? contents.subarray(4 * entryCount) : spread(contents, zeros));
-    this.#pagesReach = Math.max(this.#pagesReach, pages[entryCount - 1] + 1);
-    this.#pagesTaken += entryCount;
-    this.#settings.onProgress?.(this.#pagesTaken, Math.max(this.#pagesTaken, this.#description.pages));
-  }
-
-  #takeCheckpoint(image: ImageImport): number {
-    const reader = this.#reader;
-    const checkpoint = parseCheckpoint(reader.parts(ChunkKind.checkpoint, 'checkpoint'), this.#input.path);
-    const { timeMs, trigger, guestPageCount, dirtyPages, stateBytes, name } = checkpoint;
-    const isPossible =
-      guestPageCount <= MAPPED_PAGES_MAX &&
-      guestPageCount >= this.#pagesReach &&
-      guestPageCount % PAGES_PER_WASM_PAGE === 0 &&
-      dirtyPages <= MAPPED_PAGES_MAX;
-    if (!isPossible)
-      throw reader.damaged('its number of pages', `${this.#pagesReach} to ${MAPPED_PAGES_MAX}`, guestPageCount);
-    const { generation } = name;
-    if (generation < 1 || generation > GENERATION_MAX) {
-      throw reader.damaged('the number of its checkpoint', `1 to ${GENERATION_MAX}`, generation);
-    }
-    if (Buffer.byteLength(trigger) > TRIGGER_BYTES_MAX)
-      throw reader.damaged('its trigger', 'a short text', trigger.length);
-    const state = reader.parts(ChunkKind.state, 'machine state');
-    const checksum = hex(Workbench.ofThread().checksumOf(state));
-    if (state.length !== stateBytes || checksum !== name.stateChecksum) {
-      throw reader.damaged('the checksum of its machine state', name.stateChecksum, checksum);
-    }
-    const machine = decodeMachineState(state);
-    const host = decodeHostState(machine.host);
-    const output = this.#takeHeldOutput(host.wasi.output, checkpoint.shownBytes);
-    reader.end();
+  #takeCheckpoint(contents: FileContents, image: ImageImport): CheckpointName {
+    const found = contents.takeCheckpoint();
+    const { name, timeMs, trigger, guestPageCount, dirtyPages, shownBytes } = found.checkpoint;
+    const output = contents.takeHeldOutput(
+      found.host.wasi.output,
+      found.checkpoint,
+      (parts) => new HeldOutputImport(this.#device, parts),
+    );
     // From here on the file is known to be whole. What it says of this machine's files is held against them.
-    const { acceptChanges, notice } = this.#settings;
-    const onChange = acceptChanges === true ? (text: string): void => notice?.(text) : undefined;
-    const wasi = settleState(wasiConfigOf(this.#identity), { ...host.wasi, output }, checkpoint, onChange);
-    if (checkpoint.shownBytes?.length === 2) writeReleasedBytes(this.#device, checkpoint.shownBytes);
-    const settled = encodeMachineState({ ...machine, host: encodeHostState({ ...host, wasi }) });
-    image.complete({ generation, timeMs, trigger, guestPageCount, dirtyPages }, settled);
-    return generation;
+    const state = settledState(found, output, this.#identity, this.#settings);
+    if (shownBytes?.length === 2) writeReleasedBytes(this.#device, shownBytes);
+    const { generation } = name;
+    image.complete({ generation, timeMs, trigger, guestPageCount, dirtyPages }, state);
+    return name;
   }
-
-  /** Returns the state of the streams, without what had left when the file was made. */
-  #takeHeldOutput(output: StandardOutputState, shownBytes: readonly number[] | null): StandardOutputState {
-    if (output.held.length > 0 && this.#reader.peek().kind !== ChunkKind.heldOutput) {
-      if (!allHasLeft(output, shownBytes))
-        throw this.#reader.damaged('the kind of a chunk', 'that of held output', 'another');
-      const streams = output.streams.map((stream) => ({ ...stream, releasedBytes: stream.producedBytes }));
-      return { streams, held: [] };
-    }
-    const held = new HeldOutputImport(this.#device, output.held);
-    try {
-      while (this.#reader.peek().kind === ChunkKind.heldOutput) held.add(this.#reader.next().contents);
-      held.finish();
-    } finally {
-      held.close();
-    }
-    return output;
-  }
-}
-
-/** Generations are u32 in the files of a job. */
-const GENERATION_MAX = 0xffff_ffff;
-const TRIGGER_BYTES_MAX = 24;
-
-/** The contents of a chunk of pages with those of its zero pages among them. */
-function spread(contents: Uint8Array, zeros: Uint8Array): Uint8Array {
-  const whole = new Uint8Array(zeros.length * SLOT_BYTES);
-  let from = 4 * zeros.length;
-  for (const [i, isZero] of zeros.entries()) {
-    if (isZero === 1) continue;
-    whole.set(contents.subarray(from, from + SLOT_BYTES), i * SLOT_BYTES);
-    from += SLOT_BYTES;
-  }
-  return whole;
 }

@@ -6,13 +6,18 @@
  * the pass before, until a pass finds every page as its checkpoint says, and the program's files too. That pass's checkpoint
  * is the one that was copied. A page that was overtaken is left out: it has changed, so a later pass has it.
  *
+ * A delta is the same without the first pass: it begins with what changed since the checkpoint that it builds on. After a job
+ * went back to an older checkpoint, the generations of its pages do not tell what changed since one that it gave up by that; then,
+ * all pages come, those that hold zeros too.
+ *
  * A kept checkpoint that was asked for by its number stands still as long as the job keeps it: every pass is of the same one.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { openStore } from '../checkpoint/policies.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { PageReader } from '../checkpoint/copied-pages.ts';
-import { readJob } from '../checkpoint/job-directory.ts';
+import { checkpointFileName, PAGING_NAME, readJob } from '../checkpoint/job-directory.ts';
+import { lastGivenUp } from '../checkpoint/given-up.ts';
 import { openKept, type OpenCheckpoint } from '../checkpoint/kept-checkpoint.ts';
 import type { Device } from '../device/device.ts';
 import { lockOwner } from '../device/job-lock.ts';
@@ -21,8 +26,10 @@ import { hex } from '../format/commit-record.ts';
 import type { JobIdentity } from '../format/job-format.ts';
 import { SLOT_BYTES } from '../format/paging-format.ts';
 import { STAGED_PAGES_MAX, Workbench } from '../format/workbench.ts';
+import type { CheckpointName } from '../machine/checkpoint-name.ts';
 import { describeJob } from '../machine/job-description.ts';
 import { decodeHostState } from '../machine/host-state.ts';
+import { allPages } from '../pager/dirty-tracker.ts';
 import { withoutHeldOutputIn } from '../machine/kept-host-states.ts';
 import { decodeMachineState } from '../machine/machine-state.ts';
 import { FilesMovedOn, recordFiles, type RecordedFiles } from '../wasi/file-evidence.ts';
@@ -40,8 +47,8 @@ const READ_PAGES_MAX = 4096;
 
 /** Where a copy goes. */
 export interface CopyTarget {
-  /** Once, before all else. */
-  begin(description: RestartDescription, program: Uint8Array): Promise<void>;
+  /** Once, before all else. What changed only has no program. */
+  begin(description: RestartDescription, program: Uint8Array | undefined): Promise<void>;
   /** At most 256 pages, ascending, and their contents one after another; a page that comes again is what came last. */
   addPages(pages: Uint32Array, contents: Uint8Array): Promise<void>;
   /** At last: everything of the checkpoint but its pages. */
@@ -51,11 +58,16 @@ export interface CopyTarget {
 export interface CopySettings {
   /** A kept checkpoint, by its number; undefined: the newest. */
   readonly at?: number | undefined;
+  /** Only what changed since: a checkpoint of the job, by its name or its number. */
+  readonly since?: CheckpointName | number | undefined;
   readonly onProgress?: (donePages: number, totalPages: number) => void;
 }
 
 export interface CopyResult {
   readonly generation: number;
+  /** Which checkpoint it is, for a delta that builds on it. */
+  readonly name: CheckpointName;
+  readonly trigger: string;
   readonly timeMs: number;
   readonly guestPageCount: number;
   /** Pages copied, those that came twice counted twice. */
@@ -81,7 +93,7 @@ interface WholePass {
 
 /**
  * Copies a checkpoint of a job.
- * @throws UsageError `job-not-found`, `job-without-checkpoint`, `generation-not-kept`, `guest-file-changed`, `bad-argument`, and
+ * @throws UsageError `job-not-found`, `job-without-checkpoint`, `generation-not-kept`, `guest-file-changed`, `bad-argument`, `wrong-base`, and
  * what the target throws; CorruptionError; StorageError.
  */
 export async function copyJob(device: Device, target: CopyTarget, settings: CopySettings = {}): Promise<CopyResult> {
@@ -131,40 +143,90 @@ class JobCopy {
     const source = at === undefined ? newestSource(this.#device) : keptSource(this.#device, at);
     try {
       const { checkpoint: latest } = source;
-      if (latest.generation !== this.#since || !this.#areGood) {
+      if (!this.#isBegun || latest.generation !== this.#since || !this.#areGood) {
         // What was read of this very checkpoint and was not what it says is not overtaken but damaged.
-        if (latest.generation === this.#since) throw damagedPages(this.#device.path);
+        if (this.#isBegun && latest.generation === this.#since) throw damagedPages(this.#device.path);
         const reader = source.pageReader();
         try {
-          await this.#begin(source, reader);
-          this.#areGood = await this.#copyPages(reader, this.#since);
+          const pages = this.#isBegun ? this.#changed(reader, latest, this.#since) : await this.#begin(source, reader);
+          this.#areGood = await this.#copyPages(reader, pages);
           this.#since = latest.generation;
         } finally {
           reader.close();
         }
       }
-      return this.#areGood ? this.#completePass(source) : undefined;
+      if (!this.#areGood) return undefined;
+      this.#makeDurable(latest.generation);
+      return this.#completePass(source);
     } finally {
       source.close();
     }
   }
 
-  async #begin(source: CopySource, reader: PageReader): Promise<void> {
-    if (this.#isBegun) return;
-    const { identity, policy } = source;
+  /** Gives the target the description and, of a whole copy, the program; returns the pages that come first. */
+  async #begin(source: CopySource, reader: PageReader): Promise<Uint32Array> {
+    const { checkpoint: latest, identity, policy } = source;
     // Refuses what a program that embeds Continuo gave the job: nobody else can give it again.
     describeJob(identity);
-    const program = source.readProgram();
-    this.#expectedPages = reader.list(0).length;
+    const { since } = this.#settings;
+    const base = since === undefined ? null : this.#baseOf(since, latest);
+    const pages = base === null ? reader.list(0) : this.#changed(reader, latest, base.generation);
+    this.#expectedPages = pages.length;
+    const program = base === null ? source.readProgram() : undefined;
     this.#isBegun = true;
-    const description = { identity, policy, programBytes: program.length, pages: this.#expectedPages, base: null };
+    const description = { identity, policy, programBytes: program?.length ?? 0, pages: this.#expectedPages, base };
     await this.#target.begin(description, program);
     this.#settings.onProgress?.(0, this.#expectedPages);
+    return pages;
   }
 
-  /** Copies what changed since a checkpoint; false when a page was overtaken. */
-  async #copyPages(reader: PageReader, since: number): Promise<boolean> {
-    const pages = reader.list(since);
+  #changed(reader: PageReader, { guestPageCount }: Checkpoint, since: number): Uint32Array {
+    return since > lastGivenUp(this.#device) ? reader.list(since) : allPages(guestPageCount);
+  }
+
+  /** The base of a delta, held against the job as far as it still knows of it. */
+  #baseOf(since: CheckpointName | number, latest: Checkpoint): CheckpointName {
+    const { path } = this.#device;
+    const newest = this.#nameOf(latest);
+    const base = typeof since === 'number' ? { ...newest, generation: since, stateChecksum: '' } : since;
+    const refuse = (text: string): never => {
+      throw new UsageError('wrong-base', `--since: ${text}`, { path, wanted: base.generation });
+    };
+    if (base.job !== newest.job) refuse(`the file is of another job than ${path}`);
+    if (base.generation > latest.generation || base.generation < 1) {
+      refuse(`${path} has no checkpoint ${base.generation} yet: its newest is ${latest.generation}`);
+    }
+    if (base.generation < latest.generation) return base;
+    if (base.stateChecksum !== '' && base.stateChecksum !== newest.stateChecksum) {
+      refuse(`checkpoint ${base.generation} of ${path} is another than that of the file`);
+    }
+    return newest;
+  }
+
+  #nameOf({ generation, state }: Checkpoint): CheckpointName {
+    const bench = Workbench.ofThread();
+    const job = Buffer.from(readJob(this.#device, bench).jobId).toString('hex');
+    return { job, generation, stateChecksum: hex(bench.checksumOf(state)) };
+  }
+
+  /**
+   * A checkpoint that is complete and not yet durable may be lost in a power failure, and another get its number: no delta may
+   * build on such a one. What nobody runs was made durable by whoever opens it next, or is on a medium that cannot be written.
+   */
+  #makeDurable(generation: number): void {
+    if (lockOwner(this.#device.path) === undefined) return;
+    const own = checkpointFileName(generation);
+    const file = this.#device.openFile(this.#device.list().includes(own) ? own : PAGING_NAME, 'read');
+    try {
+      file.sync();
+    } finally {
+      file.close();
+    }
+    this.#device.syncDirectory();
+  }
+
+  /** Copies pages; false when one was overtaken. */
+  async #copyPages(reader: PageReader, pages: Uint32Array): Promise<boolean> {
     this.#expectedPages = Math.max(this.#expectedPages, this.#pages + pages.length);
     let areGood = true;
     for (let from = 0; from < pages.length; from += READ_PAGES_MAX) {
@@ -215,10 +277,9 @@ class JobCopy {
 
   async #finish({ latest, recorded, held, shownBytes }: WholePass, passes: number): Promise<CopyResult> {
     const { generation, timeMs, trigger, guestPageCount, dirtyPages, state } = latest;
-    const bench = Workbench.ofThread();
-    const job = Buffer.from(readJob(this.#device, bench).jobId).toString('hex');
+    const name = this.#nameOf(latest);
     const checkpoint: RestartCheckpoint = {
-      name: { job, generation, stateChecksum: hex(bench.checksumOf(state)) },
+      name,
       timeMs,
       trigger,
       guestPageCount,
@@ -230,7 +291,7 @@ class JobCopy {
     };
     await this.#target.finish(checkpoint, state, held);
     const { changedSince } = recorded;
-    return { generation, timeMs, guestPageCount, pages: this.#pages, passes, changedSince };
+    return { generation, name, trigger, timeMs, guestPageCount, pages: this.#pages, passes, changedSince };
   }
 }
 

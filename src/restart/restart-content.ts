@@ -18,15 +18,7 @@ import type { FileEvidence } from '../wasi/file-evidence.ts';
 import type { Location } from '../wasi/host-tree.ts';
 import { checkLocation } from '../wasi/undo-record.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
-
-/** Which checkpoint: what a delta builds on, and what one may be built on. */
-export interface CheckpointName {
-  /** Random name of the job, in hexadecimal. */
-  job: string;
-  generation: number;
-  /** XXH64 of its machine state, in hexadecimal. */
-  stateChecksum: string;
-}
+import { checkCheckpointName, type CheckpointName } from '../machine/checkpoint-name.ts';
 
 /** The first chunk: what the job is. */
 export interface RestartDescription {
@@ -58,8 +50,6 @@ const digest: Check<string> = (value, place) => {
   if (typeof value !== 'string' || !/^([0-9a-f]{64})?$/.test(value)) throw new ShapeError(place, 'a digest');
   return value;
 };
-
-const checkName: Check<CheckpointName> = record<CheckpointName>({ job: text, generation: count, stateChecksum: text });
 
 const checkPair: Check<string[]> = (value, place) => {
   const pair = list(text)(value, place);
@@ -98,11 +88,11 @@ const checkDescription: Check<RestartDescription> = record<RestartDescription>({
   policy: oneOf('none', 'sequential', 'incremental', 'continuous'),
   programBytes: count,
   pages: count,
-  base: nullable(checkName),
+  base: nullable(checkCheckpointName),
 });
 
 const checkCheckpoint: Check<RestartCheckpoint> = record<RestartCheckpoint>({
-  name: checkName,
+  name: checkCheckpointName,
   timeMs: count,
   trigger: text,
   guestPageCount: count,

@@ -206,7 +206,7 @@ export class HeldOutputImport {
     this.#device = device;
     this.#parts = parts;
     const names = new Set(parts.map(({ generation }) => heldFileName(generation)));
-    if (names.size < parts.length) throw new CorruptionError('the state holds output of too many generations');
+    if (names.size < parts.length) throw tooManyGenerations();
   }
 
   /** @throws CorruptionError when there is more than the state says. */
@@ -243,6 +243,76 @@ export class HeldOutputImport {
     this.#file?.close();
     this.#file = undefined;
   }
+}
+
+/**
+ * Puts output that a later state holds back into a job directory beside that of the state that is there, which must stay
+ * readable: as one part, in a file that the other does not use.
+ */
+export class HeldOutputUpdate {
+  readonly #device: Device;
+  readonly #wanted: readonly HeldPart[];
+  readonly #generation: number;
+  #file: DeviceFile | undefined;
+  #part = 0;
+  #partBytes = 0;
+  #partChecksum = 0;
+  #lengthBytes = 0;
+  #checksum = 0;
+
+  /** `generation`: the later state's own. @throws CorruptionError for parts that no state has. */
+  constructor(device: Device, wanted: readonly HeldPart[], generation: number, used: readonly HeldPart[]) {
+    this.#device = device;
+    this.#wanted = wanted;
+    const usedNames = new Set(used.map((part) => heldFileName(part.generation)));
+    let free = generation - 1;
+    while (free > generation - FILE_COUNT && free >= 0 && usedNames.has(heldFileName(free))) free -= 1;
+    if (wanted.length > 0 && (free < 0 || free === generation - FILE_COUNT)) throw tooManyGenerations();
+    this.#generation = free;
+  }
+
+  /** What the later state holds, as it is here; known when all of it came. */
+  get parts(): HeldPart[] {
+    if (this.#wanted.length === 0) return [];
+    return [{ generation: this.#generation, lengthBytes: this.#lengthBytes, checksum: this.#checksum }];
+  }
+
+  /** @throws CorruptionError when there is more than the state says, or something else. */
+  add(bytes: Uint8Array): void {
+    this.#file ??= this.#device.openFile(heldFileName(this.#generation), 'create');
+    this.#file.write(bytes, this.#lengthBytes);
+    this.#lengthBytes += bytes.length;
+    this.#checksum = crc32(bytes, this.#checksum);
+    for (let rest = bytes; rest.length > 0;) {
+      const part = this.#wanted[this.#part];
+      if (part === undefined) throw new CorruptionError('there is more held output than the state says');
+      const piece = rest.subarray(0, part.lengthBytes - this.#partBytes);
+      this.#partChecksum = crc32(piece, this.#partChecksum);
+      this.#partBytes += piece.length;
+      rest = rest.subarray(piece.length);
+      if (this.#partBytes < part.lengthBytes) continue;
+      if (this.#partChecksum !== part.checksum) throw new CorruptionError('held output is not what the state says');
+      this.#part += 1;
+      this.#partBytes = 0;
+      this.#partChecksum = 0;
+    }
+  }
+
+  /** @throws CorruptionError when something is missing. */
+  finish(): void {
+    if (this.#part < this.#wanted.length) throw new CorruptionError('there is less held output than the state says');
+    this.#file?.sync();
+    if (this.#file !== undefined) this.#device.syncDirectory();
+  }
+
+  close(): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
+}
+
+function tooManyGenerations(): CorruptionError {
+  return new CorruptionError('the state holds output of too many generations');
 }
 
 export function isHeldName(name: string): boolean {

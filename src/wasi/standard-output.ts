@@ -420,20 +420,23 @@ export function readReleasedBytes(device: Device): number[] | undefined {
   return readCounts(device)?.map(({ releasedBytes }) => releasedBytes);
 }
 
-/** Puts what `readReleasedBytes` found in another directory into a new one. */
+/** Puts what `readReleasedBytes` found in another directory into this one, at once and durably. */
 export function writeReleasedBytes(device: Device, released: readonly number[]): void {
   const record = Buffer.alloc(COUNT_BYTES);
   encodeCounts(
     record,
     released.map((releasedBytes) => ({ releasedBytes, leavingBytes: 0 })),
   );
-  const file = device.openFile(COUNT_FILE, 'create');
+  const unfinished = `${COUNT_FILE}.new`;
+  const file = device.openFile(unfinished, 'create');
   try {
     file.write(record, 0);
     file.sync();
   } finally {
     file.close();
   }
+  device.rename(unfinished, COUNT_FILE);
+  device.syncDirectory();
 }
 
 function encodeCounts(record: Buffer, counts: readonly OutputCounts[]): void {

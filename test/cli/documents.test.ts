@@ -132,6 +132,8 @@ describe('docs/cli.md', () => {
       'export',
       'restart',
       'fork',
+      'apply',
+      'standby',
       'doctor',
     ];
     for (const name of others) expect([name, optionsIn(name)]).toEqual([name, await optionsOf(name)]);
