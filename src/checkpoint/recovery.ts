@@ -5,6 +5,7 @@ import {
   RECORD_AREA_BYTES,
   RECORD_UNIT_BYTES,
   recordAreaOffset,
+  RECORD_MAGIC,
   recordTable,
   type RecordFields,
 } from '../format/paging-format.ts';
@@ -165,7 +166,10 @@ function mayBeFirst(file: DeviceFile, { offsetBytes }: Area): boolean {
   if (offsetBytes !== recordAreaOffset(FIRST_GENERATION)) return false;
   const head = new Uint8Array(recordTable.lengthBytes);
   file.readInto(head, offsetBytes);
-  return recordTable.decode(head).generation <= FIRST_GENERATION;
+  const { magic, generation } = recordTable.decode(head);
+  // Noise has no number: it may have been any. Of a sealed job the first checkpoint is the one that a power failure tears so.
+  if (file.tornIsNoise === true && magic !== RECORD_MAGIC) return true;
+  return generation <= FIRST_GENERATION;
 }
 
 function nothing(file: DeviceFile, bench: Workbench, rejected: Recovery['rejected']): Recovery {

@@ -19,6 +19,8 @@ export interface DeviceFile {
   readonly path: string;
   /** The system's number of the open file, by which another thread of the process can use it; undefined where there is none. */
   readonly descriptor?: number;
+  /** Set where a torn write reads as noise all over, and not as old sectors among new ones: the file is sealed. */
+  readonly tornIsNoise?: boolean;
   /** Fills `view` from `positionBytes` on; returns the bytes read, fewer than asked for only at the file's end. */
   readInto(view: Uint8Array, positionBytes: number): number;
   /** Writes the whole view, which may lie in shared memory. */

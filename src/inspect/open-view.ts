@@ -37,7 +37,7 @@ export function jobDevice(path: string, secret?: Secret): Device {
 }
 
 /** A running job commits beside us: what is read may be gone before the next read, so a few more are worth it. */
-const READS_MAX = 5;
+const READS_MAX = 20;
 
 /**
  * Looks at the newest checkpoint of a job. Where the job was checkpointed meanwhile and what is read is no longer there, it is

@@ -29,6 +29,7 @@ export type Places = 1 | 2;
  */
 export class SealedFile implements DeviceFile {
   readonly path: string;
+  readonly tornIsNoise = true;
   /** Of the file beneath: whoever uses it must seal as this does. */
   readonly descriptor?: number;
   readonly #file: DeviceFile;
