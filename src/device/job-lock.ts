@@ -113,6 +113,8 @@ export class JobLock {
 
 /** The live process that holds a job directory, for a look without a claim; undefined when nobody does. */
 export function lockOwner(directory: string): LockOwner | undefined {
+  // What is no directory is nobody's job; whoever reads it says so better.
+  if (kindOfPath(directory) !== 'directory') return undefined;
   for (const name of fs.readdirSync(directory)) {
     if (!name.startsWith(CLAIM_PREFIX)) continue;
     const owner = readClaim(join(directory, name));

@@ -16,7 +16,11 @@ export const Request = {
   saved: 16,
   /** The program has reported as many steps as a checkpoint is wanted after. */
   steps: 32,
+  /** A checkpoint, unless the last one has held the guest up for longer than it ran since: the timer asks again. */
+  timer: 64,
 } as const;
+
+export const CHECKPOINT_REQUESTS = Request.checkpoint | Request.timer;
 
 const REQUESTS = 0;
 const WAKE = 1;

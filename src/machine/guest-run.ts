@@ -8,7 +8,7 @@ import { GuestMemory } from '../memory/guest-memory.ts';
 import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
 import { sealedOrPlain } from '../seal/job-seal.ts';
 import { Wasi } from '../wasi/wasi.ts';
-import { type ControlWords, Request } from './control-words.ts';
+import { CHECKPOINT_REQUESTS, type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
 import { ForkedSaves } from './forked-saves.ts';
 import { openGuestJob } from './guest-job.ts';
@@ -66,8 +66,10 @@ export class GuestRun {
   #forks: ForkedSaves | undefined;
   /** Of a program that directs its checkpoints. */
   #directed: DirectedCalls | undefined;
-  /** A checkpoint was asked for while the one before was being saved. */
-  #checkpointWaits = false;
+  /** What asked for a checkpoint while the one before was being saved. */
+  #waiting = 0;
+  /** Until then the timer asks in vain (`performance.now`): however short its interval, the guest runs for half of the time. */
+  #timerRestMs = 0;
   /** Of a run that keeps nothing and has a budget of memory. */
   #scratch: ScratchStore | undefined;
   #pager: RunPager | undefined;
@@ -382,12 +384,14 @@ export class GuestRun {
 
   /** Does what was asked for; returns the generation when the run is to stop there. */
   #handleCapture(): number | undefined {
-    const requests = this.#control.takeRequests();
+    let requests = this.#control.takeRequests() | this.#waiting;
+    this.#waiting = 0;
     this.#forks?.finishIfDone();
+    if (performance.now() < this.#timerRestMs) requests &= ~Request.timer;
     const due = this.#countdown?.stop(this.#instance.safepointsLeft());
     if (requests & Request.stop) return this.#stop();
     const trigger = this.#triggerOf(requests, due?.checkpoint === true);
-    if (trigger !== undefined && this.#keepsCheckpoints) return this.#checkpoint(trigger);
+    if (trigger !== undefined && this.#keepsCheckpoints) return this.#checkpoint(trigger, requests);
     if (requests & Request.writeAhead && this.#forks?.isSaving !== true) this.#pager?.writeAhead(WRITE_AHEAD_PAGES_MAX);
     if (requests & Request.hop || due?.hop === true) this.#hops++;
     return undefined;
@@ -400,7 +404,7 @@ export class GuestRun {
     }
     if (requests & Request.steps) return 'steps';
     if (counted) return 'safepoints';
-    return this.#checkpointWaits || requests & Request.checkpoint ? 'request' : undefined;
+    return requests & CHECKPOINT_REQUESTS ? 'request' : undefined;
   }
 
   #stop(): number {
@@ -409,15 +413,17 @@ export class GuestRun {
   }
 
   /** A checkpoint between start and end; returns its generation when the run is to stop there. */
-  #checkpoint(trigger: TraceTrigger): number | undefined {
+  #checkpoint(trigger: TraceTrigger, requests: number): number | undefined {
     const forks = this.#forks;
     if (forks === undefined) {
       const generation = this.#commit(trigger, UNFINISHED);
       return this.#outputIsLeft ? generation : undefined;
     }
     // One at a time. A count waits, so that it stays exact; a timer's checkpoint comes when the one before is done.
-    this.#checkpointWaits = forks.isSaving && trigger === 'request';
-    if (this.#checkpointWaits) return undefined;
+    if (forks.isSaving && trigger === 'request') {
+      this.#waiting = requests & CHECKPOINT_REQUESTS;
+      return undefined;
+    }
     const startMs = performance.now();
     forks.finish();
     const state = this.#captureMachine(UNFINISHED);
@@ -452,6 +458,7 @@ export class GuestRun {
 
   /** A checkpoint is durable. */
   #noteCheckpoint(stats: CheckpointStats): void {
+    this.#timerRestMs = performance.now() + stats.pauseMs;
     this.#wasi.afterCommit();
     this.#post({ kind: 'checkpoint', stats });
   }

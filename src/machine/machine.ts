@@ -216,9 +216,6 @@ export class Machine extends EventEmitter<MachineEvents> {
   /** Of checkpoints and what is written ahead of them. */
   #checkpointTimers: NodeJS.Timeout[] = [];
   readonly #interval: Interval;
-  readonly #savesBeside: boolean;
-  /** A checkpoint that the timer asked for is not yet durable. */
-  #timerWaits = false;
   #autoInterval: AutoInterval | undefined;
   readonly #writesAhead: boolean;
   readonly #countsSafepoints: boolean;
@@ -239,7 +236,6 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#interval = interval;
     this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
     this.#countsSafepoints = data.everySafepoints !== undefined;
-    this.#savesBeside = data.fork;
     this.#worker = takeGuestWorker();
     const pagesByKernel =
       data.tracker === 'kernel' && data.paging !== undefined && kernelPagingObstacle() === undefined;
@@ -337,7 +333,6 @@ export class Machine extends EventEmitter<MachineEvents> {
         if (this.#control.hasRequest) this.#request(0);
         return;
       case 'checkpoint':
-        this.#timerWaits = false;
         this.#noteCheckpoint(message.stats);
         this.emit('checkpoint', message.stats);
         return;
@@ -386,21 +381,10 @@ export class Machine extends EventEmitter<MachineEvents> {
 
   #startCheckpointTimers(intervalMs: number): void {
     for (const timer of this.#checkpointTimers) clearInterval(timer);
-    this.#checkpointTimers = [setInterval(() => this.#requestByTimer(), intervalMs)];
+    this.#checkpointTimers = [setInterval(() => this.#request(Request.timer), intervalMs)];
     if (!this.#writesAhead) return;
     const everyMs = Math.max(WRITE_AHEAD_MS_MIN, intervalMs / WRITE_AHEADS_PER_INTERVAL);
     this.#checkpointTimers.push(setInterval(() => this.#request(Request.writeAhead), everyMs));
-  }
-
-  /**
-   * One request of the timer at a time: where checkpoints take longer than the interval, a request made during one would be met as
-   * soon as the guest goes on, and the guest would hardly come to its next instruction. (One that is saved beside the guest holds
-   * nothing up, and is told of only when the guest stops next.)
-   */
-  #requestByTimer(): void {
-    if (this.#timerWaits && !this.#savesBeside) return;
-    this.#timerWaits = true;
-    this.#request(Request.checkpoint);
   }
 
   /** The first checkpoint and the last cost other things than those between them. */
