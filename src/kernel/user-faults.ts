@@ -50,6 +50,7 @@ const POLLIN = 1;
 const O_RDONLY_CLOEXEC = 0o2000000;
 const EAGAIN = 11;
 const EBUSY = 16;
+const EEXIST = 17;
 const RETRIES_MAX = 1000;
 /** Bytes of a mask of processors: 1024 of them, as the C library has it. */
 const AFFINITY_BYTES = 128;
@@ -113,6 +114,7 @@ export class UserFaults {
   readonly #protect = new Uint32Array(6);
   readonly #transfer = new Uint32Array(10);
   readonly #transferResult = new Int32Array(this.#transfer.buffer);
+  #transferredBytes = 0;
   readonly #count = new Uint32Array(2);
   readonly #scan = new Uint32Array(SCAN_WORDS);
   readonly #regions = new Uint32Array(REGION_WORDS * SCAN_REGIONS);
@@ -223,18 +225,34 @@ export class UserFaults {
     this.copy(to, this.#zerosAddress, SYSTEM_PAGE_BYTES, writable, quietly);
   }
 
-  /** Moves pages, which come to be writable, to absent ones. */
+  /**
+   * Moves pages, which come to be writable, to absent ones.
+   *
+   * Where something of the system touches a page meanwhile, as compaction of memory does, `move_pages` of Linux (6.18, and perhaps others)
+   * begins anew at that page, moves it and its neighbours, forgets to count them, moves them once more, and says that something
+   * is in their way: it is themselves. It ends there, so they are a run that begins where it says that it stopped.
+   */
   move(to: number, from: number, lengthBytes: number, quietly: boolean): void {
-    const errno = this.#transferAll(UFFDIO_MOVE, to, from, lengthBytes, quietly ? MODE_DONTWAKE : 0);
-    if (errno === 0) return;
-    if (errno !== EBUSY && errno !== EAGAIN) {
-      throw new Error(`the system refused UFFDIO_MOVE of ${lengthBytes} bytes (errno ${errno})`);
-    }
-    // Pages that something else in the system refers to, such as a child process, cannot move; a copy can.
-    const doneBytes = this.#doneBytes();
-    for (let at = doneBytes; at < lengthBytes; at += SYSTEM_PAGE_BYTES) {
-      this.copy(to + at, from + at, SYSTEM_PAGE_BYTES, true, quietly);
-      this.discard(from + at, SYSTEM_PAGE_BYTES);
+    let doneBytes = 0;
+    while (doneBytes < lengthBytes) {
+      const restBytes = lengthBytes - doneBytes;
+      const errno = this.#transferAll(
+        UFFDIO_MOVE,
+        to + doneBytes,
+        from + doneBytes,
+        restBytes,
+        quietly ? MODE_DONTWAKE : 0,
+      );
+      if (errno === 0) return;
+      doneBytes += this.#transferredBytes;
+      const uncountedBytes =
+        errno === EEXIST ? this.#movedBytes(to + doneBytes, from + doneBytes, lengthBytes - doneBytes) : 0;
+      if (uncountedBytes > 0) {
+        if (!quietly) this.#wake(to + doneBytes, uncountedBytes);
+        doneBytes += uncountedBytes;
+      } else if (errno === EBUSY || errno === EAGAIN) {
+        return this.#moveByCopies(to + doneBytes, from + doneBytes, lengthBytes - doneBytes, quietly);
+      } else throw new Error(`the system refused UFFDIO_MOVE of ${lengthBytes} bytes (errno ${errno})`);
     }
   }
 
@@ -255,9 +273,7 @@ export class UserFaults {
 
   /** Lets whoever waits for a page try again. */
   wake(address: number): void {
-    put(this.#range, 0, address);
-    put(this.#range, 2, SYSTEM_PAGE_BYTES);
-    this.#control(UFFDIO_WAKE, this.#range, 'UFFDIO_WAKE');
+    this.#wake(address, SYSTEM_PAGE_BYTES);
   }
 
   /** Makes pages absent; what they held is gone. */
@@ -356,7 +372,44 @@ export class UserFaults {
     this.#closeProcess();
   }
 
-  /** 0, or the number of the error that it ended with; `#doneBytes` then says how far it came. */
+  /** Pages that something else in the system refers to, such as a child process, cannot move; a copy can. */
+  #moveByCopies(to: number, from: number, lengthBytes: number, quietly: boolean): void {
+    for (let at = 0; at < lengthBytes; at += SYSTEM_PAGE_BYTES) {
+      this.copy(to + at, from + at, SYSTEM_PAGE_BYTES, true, quietly);
+      this.discard(from + at, SYSTEM_PAGE_BYTES);
+    }
+  }
+
+  /** Of pages none of which was there before: how much is there now from the first on, and no longer where it came from. */
+  #movedBytes(to: number, from: number, lengthBytes: number): number {
+    const present = this.#presentRun(to, lengthBytes);
+    return present.first === to ? Math.min(present.end - to, this.#presentRun(from, lengthBytes).first - from) : 0;
+  }
+
+  /** The first run of pages that are there, in memory or on their way to another place of it. */
+  #presentRun(address: number, lengthBytes: number): { first: number; end: number } {
+    const scan = new Uint32Array(SCAN_WORDS);
+    const region = new Uint32Array(REGION_WORDS);
+    const end = address + lengthBytes;
+    put(scan, 0, 4 * SCAN_WORDS);
+    put(scan, 4, address);
+    put(scan, 6, end);
+    put(scan, 10, this.addressOf(region));
+    put(scan, 12, 1);
+    put(scan, 20, PAGE_IS_PRESENT | PAGE_IS_SWAPPED);
+    const count = Number(this.#calls.ioctl(this.#pagemap, PAGEMAP_SCAN, scan));
+    if (count < 0) throw this.#refused('PAGEMAP_SCAN');
+    if (count === 0) return { first: end, end };
+    return { first: region[0] + region[1] * TWO_32, end: region[2] + region[3] * TWO_32 };
+  }
+
+  #wake(address: number, lengthBytes: number): void {
+    put(this.#range, 0, address);
+    put(this.#range, 2, lengthBytes);
+    this.#control(UFFDIO_WAKE, this.#range, 'UFFDIO_WAKE');
+  }
+
+  /** 0, or the number of the error that it ended with; `#transferredBytes` then says how far it came. */
   #transferAll(request: number, to: number, from: number, lengthBytes: number, mode: number): number {
     const words = this.#transfer;
     let doneBytes = 0;
@@ -371,14 +424,10 @@ export class UserFaults {
       // The result is what was done, or the error that kept it from doing anything.
       if (this.#transferResult[9] === 0) doneBytes += this.#transferResult[8];
       if (errno !== EAGAIN || tries === RETRIES_MAX) {
-        put(words, 8, doneBytes);
+        this.#transferredBytes = doneBytes;
         return errno;
       }
     }
-  }
-
-  #doneBytes(): number {
-    return this.#transfer[8];
   }
 
   #control(request: number, words: Uint32Array, name: string): void {
