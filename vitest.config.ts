@@ -6,8 +6,9 @@ export default defineConfig({
     globalSetup: ['test/global-setup.ts'],
     // Forks, because tests start worker threads of their own, send signals and read process-wide state.
     pool: 'forks',
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Tests start processes, and a machine may be busy: only what hangs is to end by the clock.
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     teardownTimeout: 5_000,
   },
 });

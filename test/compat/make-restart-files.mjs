@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const command = join(root, 'dist', 'cli', 'main.js');
+const command = join(root, 'dist', 'command', 'main.js');
 const folder = fileURLToPath(new URL('restart/v1', import.meta.url));
 const program = ['dist/workloads/fib.wasm', '37', '1'];
 
