@@ -12,6 +12,7 @@ import {
 } from '../../src/memory/layout.ts';
 import { type DirtyTracker, SoftwareTracker } from '../../src/pager/dirty-tracker.ts';
 import { KernelTracker } from '../../src/pager/kernel-tracker.ts';
+import { checksAccesses } from '../../src/rewrite/access-emitter.ts';
 import { PositionKind } from '../../src/rewrite/function-plan.ts';
 import { memoryLimits } from '../../src/rewrite/module-encoder.ts';
 import { globalExport, tableExport } from '../../src/rewrite/names.ts';
@@ -209,7 +210,7 @@ export class RewrittenRun {
 
   #attachPager(): void {
     this.#pager = undefined;
-    if (this.#options.tracking !== 'paged') return;
+    if (!checksAccesses(this.#options.tracking)) return;
     this.#pager = new HostilePager(this.#instance.guestMemory, ++this.#pagerCount);
     this.#instance.attachFault(this.#pager.fault);
   }
@@ -247,7 +248,7 @@ export class RewrittenRun {
   /** The one of the code's marks, or the kernel's where it holds none; undefined: nothing is checked. */
   #dirtyTracker(): DirtyTracker | undefined {
     const { tracking } = this.#options;
-    if (tracking === 'paged' || (tracking === 'none' && !kernelTracks)) return undefined;
+    if (checksAccesses(tracking) || (tracking === 'none' && !kernelTracks)) return undefined;
     const { guestMemory, memory } = this.#instance;
     if (guestMemory.lengthBytes > DIRTY_CHECKED_BYTES && this.#dirtyChecks++ >= DIRTY_CHECKS_OF_LARGE) return undefined;
     if (tracking === 'software') return new SoftwareTracker(guestMemory, instantiateKernels(memory));
