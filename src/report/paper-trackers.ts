@@ -97,8 +97,8 @@ export function trackersSection(trackers: PaperTrackers): Markup[] {
 export function trackersFindings({ programs, kernelObstacle }: PaperTrackers): string[] {
   const findings = [
     'A program that has fewer frames than pages asks for pages by checks in its own code, or is stopped by the kernel where a ' +
-      'page is not there. The pager is the same. Checks ask ahead for the pages of the next turns of a loop, which is faster and ' +
-      'changes the order of a few touches; they can also ask for each page when it is used.',
+      'page is not there. The pager is the same. Checks ask ahead for the pages of the next turns of a loop, so that ' +
+      'the loop itself has none and the order of a few touches is another; they can also ask for each page when it is used.',
   ];
   if (kernelObstacle !== undefined) return [...findings, `The kernel pages no programs here: ${kernelObstacle}.`];
   for (const { program, size, runs } of programs) {
