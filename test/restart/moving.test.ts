@@ -6,6 +6,11 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { POLICY_NAMES } from '../../src/checkpoint/checkpoint-store.ts';
 import { command, continuo, program, root, RunningCommand, scratch, sleep, workload } from '../cli/continuo.ts';
 import { counted, counts } from '../cli/guests.ts';
+import { seed } from '../machine/kill-schedule.ts';
+import { Random } from '../support/random.ts';
+import { instants } from './copies.ts';
+
+console.log(`Instants of the kills: CONTINUO_TEST_SEED=${seed}`);
 
 const PROGRAM = [workload('apsp'), '600', '1'];
 let expected: string;
@@ -104,7 +109,7 @@ it('a kill at any instant of an export or a restart loses nothing', { timeout: 1
   const file = join(folder, 'job.restart');
   expect((await continuo(['export', job, '-o', file])).exitCode).toBe(0);
   const before = readFileSync(file);
-  for (let delayMs = 60; delayMs <= 300; delayMs += 40) {
+  for (const delayMs of instants(new Random(seed), 4, 60, 300)) {
     const exporting = new RunningCommand(['export', job, '-o', file]);
     setTimeout(() => exporting.kill('SIGKILL'), delayMs);
     await exporting.ended;
@@ -139,7 +144,7 @@ it('output that was held is neither lost nor repeated', { timeout: 60_000 }, asy
 it('what a file has of the output is not in what the restarted job writes', { timeout: 120_000 }, async () => {
   const folder = scratch();
   const [job, out] = [join(folder, 'job'), join(folder, 'out')];
-  const path = program(folder, 'counts', counts(60, 80_000_000));
+  const path = program(folder, 'counts', counts(60, 40_000_000));
   const descriptor = openSync(out, 'w');
   const running = new RunningCommand(['run', '--job', job, '--interval', 'none', '--verbose', path], {
     stdout: descriptor,
