@@ -15,7 +15,7 @@ it('are all there', () => {
   expect(files.filter(([version]) => version === 'v1')).toHaveLength(8);
 });
 
-it.each(files)('%s: %s', { timeout: 60_000 }, async (version, name) => {
+it.each(files)('%s: %s', { timeout: 120_000 }, async (version, name) => {
   const here = join(folder, version);
   const secret = name.startsWith('none') ? ['--passphrase-file', 'passphrase.txt'] : ['--key-file', 'key.txt'];
   const options = name.endsWith('-sealed.bin') ? [secret[0], join(here, secret[1])] : [];

@@ -75,7 +75,7 @@ it.each(Object.entries(shapes))('%s', { timeout: 120_000 }, async (_, shape) => 
   expect(await continuo(['run', program(folder, 'deeper', recursive(shape, 2 * depth, 1))])).toMatchObject({
     exitCode: 0,
   });
-  const wasm = program(folder, 'deep', recursive(shape, depth, 250_000_000));
+  const wasm = program(folder, 'deep', recursive(shape, depth, 400_000_000));
   const job = join(folder, 'job');
   const running = new RunningCommand(['run', '--job', job, '--interval', '20ms', '--verbose', wasm]);
   // The first checkpoints are of the stack at its deepest; then another process goes on from there.

@@ -91,7 +91,7 @@ it.each([
 
 it(
   'gives the branch nothing that its original writes, and no file that is not what it was',
-  { timeout: 60_000 },
+  { timeout: 120_000 },
   async () => {
     const folder = scratch();
     const job = join(folder, 'job');
@@ -184,7 +184,7 @@ const LOGS = `(module
     (drop (call $write (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 8)))
     (loop $again (i32.store (i32.const 32) (i32.const 1)) (br $again))))`;
 
-it('refuses a directory in which both have a file open to write', { timeout: 60_000 }, async () => {
+it('refuses a directory in which both have a file open to write', { timeout: 120_000 }, async () => {
   const folder = scratch();
   const [job, data, own] = [join(folder, 'job'), join(folder, 'data'), join(folder, 'own')];
   mkdirSync(data);
