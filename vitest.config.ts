@@ -9,9 +9,9 @@ export default defineConfig({
     pool: 'forks',
     // One fewer than processors is the default. Of two, one would stand still whenever a test waits for a process of its own.
     maxWorkers: Math.max(2, availableParallelism() - 1),
-    // Long, for machines that have more to do: what hangs is found all the same.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    // Tests start processes, and a machine may be busy: only what hangs is to end by the clock.
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     teardownTimeout: 5_000,
   },
 });

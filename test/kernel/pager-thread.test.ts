@@ -101,7 +101,7 @@ describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 120_00
     const { status, stderr } = run('kernel');
     expect({ status, stderr }).toMatchObject({
       status: 2,
-      stderr: expect.stringMatching(/--tracker kernel cannot be had here: the system refused userfaultfd/),
+      stderr: expect.stringMatching(/--tracker kernel cannot be had here: the system refuses userfaultfd/),
     });
     const paged = run('auto');
     expect({ status: paged.status, stderr: paged.stderr }).toMatchObject({

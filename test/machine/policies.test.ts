@@ -22,6 +22,7 @@ interface Stats {
   readonly policy: string;
   readonly fork: boolean;
   readonly pages: number;
+  readonly runMs: number;
   readonly faults: { readonly protection: number; readonly copy: number };
   readonly checkpoints: readonly {
     readonly trigger: string;
@@ -30,6 +31,7 @@ interface Stats {
     readonly pagesWritten: number;
     readonly pagesRead: number;
     readonly zeroPages: number;
+    readonly pauseMs: number;
     readonly forked: boolean;
   }[];
 }
@@ -123,6 +125,18 @@ describe('a checkpoint every so many safepoints', () => {
     // Each page once in each interval, and in the last one, which ends with the program.
     const total = incremental.checkpoints.slice(1).reduce((sum, { dirtyPages }) => sum + dirtyPages, 0);
     expect(incremental.faults.protection).toBe(total + incremental.checkpoints[0].dirtyPages);
+  });
+});
+
+describe('an interval much shorter than a checkpoint takes', () => {
+  it.each([[[]], [['--fork']]])('leaves the program half of the time %s', async (option) => {
+    // Few frames: beside a save the program comes to its next pageout, and no further.
+    const options = ['--policy', 'sequential', '--interval', '1ms', '--memory', '60p', ...option];
+    const { text, run } = await stats(workload('sort'), ['300000', '3'], ...options);
+    expect(text).toBe(expected('sort', 300_000));
+    const heldUpMs = run.checkpoints.filter(({ trigger }) => trigger === 'request').map(({ pauseMs }) => pauseMs);
+    expect(heldUpMs.length).toBeGreaterThan(2);
+    expect(heldUpMs.slice(0, -1).reduce((sum, ms) => sum + ms, 0)).toBeLessThan(run.runMs / 2);
   });
 });
 
