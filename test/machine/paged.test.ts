@@ -144,7 +144,7 @@ describe('programs in C', () => {
         if (many !== undefined) expect(paging.hardFaults, `${frames} frames`).toBeGreaterThan(1000);
       }
     },
-    120_000,
+    240_000,
   );
 });
 
@@ -188,7 +188,7 @@ describe('a memory as large as there is', () => {
     );
     expect(pages).toBeGreaterThan(1_000_000);
     expect(paging.hardFaults).toBeGreaterThan(3000);
-  }, 120_000);
+  }, 240_000);
 });
 
 describe('storage that fails while the program runs', () => {
@@ -239,7 +239,7 @@ describe('storage that fails while the program runs', () => {
     const limited = `ulimit -f 2000; exec "$0" "$@"`;
     const { status, stderr } = spawnSync('sh', ['-c', limited, process.execPath, ...args], {
       encoding: 'utf8',
-      timeout: 120_000,
+      timeout: 240_000,
     });
     expect({ status, stderr }).toMatchObject({ status: 74, stderr: expect.stringMatching(/cannot .*paging: EFBIG/) });
     expect((await continuo(['inspect', join(folder, 'job')])).stdout).toContain('checkpoint   1,');
