@@ -80,7 +80,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
       let kills = -1;
       for (; ended === null; kills++) {
         const running = new RunningCommand(args);
-        if (kills < 7) {
+        if (kills < 5) {
           await sleep(300 + random.below(400));
           running.kill('SIGKILL');
         }
@@ -97,7 +97,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
     },
   );
 
-  it('leaves the newest checkpoint to every power failure while it works', { timeout: 120_000 }, async () => {
+  it('leaves the newest checkpoint to every power failure while it works', { timeout: 240_000 }, async () => {
     const job = await stoppedJob(scratch(), policy);
     const earlier = filesOf(job);
     const running = new RunningCommand(['resume', '--interval', 'none', '--verbose', job]);

@@ -48,7 +48,7 @@ const pagesForEver = (rest: string): string => `
   }, 300));
   machine.ended.then(() => console.log('ended'), (error) => { console.log('failed:', error.message); process.exit(7); });`;
 
-describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 60_000 }, () => {
+describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 240_000 }, () => {
   it('is stopped with an error when the thread that pages it dies', async () => {
     const { exitCode, output } = await script(pagesForEver('pager.terminate();'), 20_000);
     expect({ exitCode, output }).toMatchObject({

@@ -13,7 +13,7 @@ import { Random } from '../support/random.ts';
 import { referenceDigests } from '../workloads/reference.ts';
 import { kernelTracks } from './kernel-tracking.ts';
 
-const TEST_MS = 120_000;
+const TEST_MS = 240_000;
 
 interface Stats {
   readonly tracker: string;

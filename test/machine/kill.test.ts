@@ -48,8 +48,8 @@ describe.each(trackers)('workloads, killed until they are done, %s', (tracker) =
   it.each([
     { name: 'apsp', args: ['500', '1', '--print-rows'] },
     { name: 'floyd-warshall', args: ['700', '1'] },
-    { name: 'matmul', args: ['1100', '1'] },
-    { name: 'fib', args: ['40', '1'] },
+    { name: 'matmul', args: ['900', '1'] },
+    { name: 'fib', args: ['39', '1'] },
     { name: 'sort', args: ['1000000', '1'] },
   ])('$name', async ({ name, args }) => {
     await expectSameOutput(tracker, workload(name), args, plainOutput(workload(name), args), 350);
@@ -61,7 +61,7 @@ if (!hasClang) console.log('Programs in C are left out: clang or wasm-ld is not 
 describe.each(trackers)('programs in C, killed until they are done, %s', (tracker) => {
   it.each(kernels)('%s', async (name) => {
     const path = join(scratch(), `${name}.wasm`);
-    await expectSameOutput(tracker, path, [], compileKernelCommand(name, 24, path), 250);
+    await expectSameOutput(tracker, path, [], compileKernelCommand(name, 16, path), 250);
   });
 });
 

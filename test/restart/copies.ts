@@ -7,6 +7,7 @@ import { PAGE_BYTES } from '../../src/memory/layout.ts';
 import { decodeHostState, type HostState } from '../../src/machine/host-state.ts';
 import { decodeMachineState } from '../../src/machine/machine-state.ts';
 import { continuo, RunningCommand, sleep } from '../cli/continuo.ts';
+import type { Random } from '../support/random.ts';
 
 /** What a job directory holds: all pages, and the machine state. */
 export interface Contents {
@@ -40,14 +41,20 @@ export function sameContents(a: Contents, b: Contents): boolean {
   return a.pages.equals(b.pages) && a.state.equals(b.state);
 }
 
-/** Runs a job, new or not, until it has taken some checkpoints, and stops it. */
-export async function runSome(args: readonly string[], ms: number): Promise<void> {
+/** Runs a job, new or not, until it has taken a checkpoint, or the one named, and for a while more, and stops it. */
+export async function runSome(args: readonly string[], ms: number, checkpoint = 'checkpoint '): Promise<void> {
   const running = new RunningCommand([args[0], '--verbose', '--interval', '20ms', ...args.slice(1)]);
-  await running.waitFor('checkpoint ');
+  await running.waitFor(checkpoint);
   await sleep(ms);
   running.kill('SIGTERM');
   const { exitCode, stderr } = await running.ended;
   expect([exitCode, stderr]).toEqual([85, stderr]);
+}
+
+/** So many instants between two times, one in each part of the same length. */
+export function instants(random: Random, count: number, fromMs: number, toMs: number): number[] {
+  const partMs = (toMs - fromMs) / count;
+  return Array.from({ length: count }, (_, k) => Math.round(fromMs + k * partMs + random.below(partMs)));
 }
 
 /** Runs a command that must succeed. */
