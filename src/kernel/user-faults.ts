@@ -1,6 +1,8 @@
 /**
- * Faults of a part of this process's memory, served by a thread of it: userfaultfd(2) with its `MISSING` and asynchronous
- * write-protect modes, and what moves pages to and from it. Linux 6.8 or later, through the optional package `koffi`.
+ * Faults of a part of this process's memory, served by a thread of it, through the optional package `koffi`: userfaultfd(2) in
+ * one of two ways. For `paging`, its `MISSING` and asynchronous write-protect modes, and what moves pages to and from it: Linux
+ * 6.8 or later and a right. For `protection`, its synchronous write-protect mode: Linux 6.4 or later, for anybody. Only faults of
+ * the program itself are served then; a system call that would write to a protected page fails instead.
  *
  * Addresses are numbers: those of the system have 47 bits, or 52, which a number holds exactly. Structures are arrays of
  * 32-bit words that are made once, since every call here is made for each fault.
@@ -15,6 +17,7 @@ const SYS_USERFAULTFD: Readonly<Record<string, number>> = { x64: 323, arm64: 282
 const SYS_PIDFD_OPEN = 434;
 const SYS_PROCESS_MADVISE = 440;
 const O_CLOEXEC_NONBLOCK = 0o2004000;
+const USER_MODE_ONLY = 1;
 const UFFD_API = 0xaa;
 const UFFDIO_API = 0xc018aa3f;
 const UFFDIO_REGISTER = 0xc020aa00;
@@ -24,6 +27,7 @@ const UFFDIO_MOVE = 0xc028aa05;
 const UFFDIO_WRITEPROTECT = 0xc018aa06;
 const FEATURE_PAGEFAULT_FLAG_WP = 1 << 0;
 const FEATURE_THREAD_ID = 1 << 8;
+const FEATURE_WP_UNPOPULATED = 1 << 13;
 const FEATURE_WP_ASYNC = 1 << 15;
 const FEATURE_MOVE = 1 << 16;
 const REGISTER_MISSING = 1;
@@ -50,11 +54,21 @@ const POLLIN = 1;
 const O_RDONLY_CLOEXEC = 0o2000000;
 const EAGAIN = 11;
 const EBUSY = 16;
+const EINVAL = 22;
 const RETRIES_MAX = 1000;
 /** Bytes of a mask of processors: 1024 of them, as the C library has it. */
 const AFFINITY_BYTES = 128;
 
 const TWO_32 = 0x1_0000_0000;
+
+/** What faults are for; see above. */
+export type FaultPurpose = 'paging' | 'protection';
+
+const COMMON_FEATURES = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_THREAD_ID;
+const FEATURES: Readonly<Record<FaultPurpose, number>> = {
+  paging: COMMON_FEATURES | FEATURE_WP_ASYNC | FEATURE_MOVE,
+  protection: COMMON_FEATURES | FEATURE_WP_UNPOPULATED,
+};
 
 /** What `wait` came back for; bits. */
 export const Woken = { fault: 1, request: 2 } as const;
@@ -127,16 +141,17 @@ export class UserFaults {
   readonly #mask = new Uint8Array(AFFINITY_BYTES);
 
   /** @throws Error, with what the system refused. */
-  constructor() {
+  constructor(purpose: FaultPurpose = 'paging') {
     const calls = loadCalls();
     this.#calls = calls;
     const call = SYS_USERFAULTFD[process.arch];
     assert(process.platform === 'linux' && call !== undefined, 'there is no userfaultfd here');
-    this.descriptor = Number(calls.syscall(call, O_CLOEXEC_NONBLOCK, 0, 0));
+    const flags = O_CLOEXEC_NONBLOCK | (purpose === 'protection' ? USER_MODE_ONLY : 0);
+    this.descriptor = Number(calls.syscall(call, flags, 0, 0));
     if (this.descriptor < 0) throw this.#refused('userfaultfd');
     const api = new Uint32Array(6);
     put(api, 0, UFFD_API);
-    put(api, 2, FEATURE_PAGEFAULT_FLAG_WP | FEATURE_THREAD_ID | FEATURE_WP_ASYNC | FEATURE_MOVE);
+    put(api, 2, FEATURES[purpose]);
     this.#control(UFFDIO_API, api, 'UFFDIO_API');
     this.requestDescriptor = Number(calls.eventfd(0, O_CLOEXEC_NONBLOCK));
     if (this.requestDescriptor < 0) throw this.#refused('eventfd');
@@ -173,13 +188,29 @@ export class UserFaults {
 
   /** From now on absent pages of this range are asked for here, and writes to protected ones are noted by the system. */
   register(address: number, lengthBytes: number): void {
-    if (Number(this.#calls.madvise(address, lengthBytes, MADV_NOHUGEPAGE)) < 0) throw this.#refused('madvise');
+    this.#refuseLargePages(address, lengthBytes);
     this.discard(address, lengthBytes);
+    this.#register(address, lengthBytes, REGISTER_MISSING | REGISTER_WP);
+  }
+
+  /** From now on writes to pages of this range are told of, where they are protected; nothing is. */
+  registerWrites(address: number, lengthBytes: number): void {
+    this.#refuseLargePages(address, lengthBytes);
+    this.#register(address, lengthBytes, REGISTER_WP);
+  }
+
+  #register(address: number, lengthBytes: number, mode: number): void {
     const words = new Uint32Array(8);
     put(words, 0, address);
     put(words, 2, lengthBytes);
-    put(words, 4, REGISTER_MISSING | REGISTER_WP);
+    put(words, 4, mode);
     this.#control(UFFDIO_REGISTER, words, 'UFFDIO_REGISTER');
+  }
+
+  /** A system that has none does not know the advice. */
+  #refuseLargePages(address: number, lengthBytes: number): void {
+    if (Number(this.#calls.madvise(address, lengthBytes, MADV_NOHUGEPAGE)) >= 0) return;
+    if (this.#calls.errno() !== EINVAL) throw this.#refused('madvise');
   }
 
   /** Waits for faults and requests; `Woken` bits, 0 after the time-out. */
@@ -243,7 +274,10 @@ export class UserFaults {
     this.#calls.moveBytes(to, from, lengthBytes);
   }
 
-  /** Makes pages readable only, until the system lets a write through and notes it; or lets them be written. */
+  /**
+   * Makes pages readable only, until the system lets a write through and notes it, or tells of it; or lets them be written, and
+   * whoever waits for that go on.
+   */
   protect(address: number, lengthBytes: number, protects: boolean): void {
     put(this.#protect, 0, address);
     put(this.#protect, 2, lengthBytes);

@@ -5,6 +5,7 @@
  */
 import { assert } from '../error/errors.ts';
 import { libraryCalls, putWord, refuseLargePages, SystemRefusal } from './c-library.ts';
+import { RangeProtection } from './range-protection.ts';
 
 /** Numbers of <linux/userfaultfd.h>. */
 const SYS_USERFAULTFD: Readonly<Record<string, number>> = { x64: 323, arm64: 282 };
@@ -15,7 +16,6 @@ const USERFAULTFD_IOC_NEW = 0xaa00;
 const UFFD_API = 0xaa;
 const UFFDIO_API = 0xc018aa3f;
 const UFFDIO_REGISTER = 0xc020aa00;
-const UFFDIO_WRITEPROTECT = 0xc018aa06;
 const REGISTER_WP = 2;
 export const UffdFeature = {
   pagefaultFlagWp: 1 << 0,
@@ -24,8 +24,6 @@ export const UffdFeature = {
   move: 1 << 16,
 } as const;
 const TRACKING_FEATURES = UffdFeature.pagefaultFlagWp | UffdFeature.wpUnpopulated | UffdFeature.wpAsync;
-const EAGAIN = 11;
-const RETRIES_MAX = 1000;
 
 /**
  * How a descriptor is asked for. `user-mode`: anybody may, and only faults of programs themselves are served by it, which is no
@@ -66,11 +64,12 @@ export function openUffd(way: UffdWay, features: number): number {
 /** The protection of a range of memory, which ends with `close`. */
 export class WriteNotes {
   readonly #descriptor: number;
-  readonly #range = new Uint32Array(6);
+  readonly #range: RangeProtection;
 
   /** From now on the range, which may end in address space that holds no memory yet, can be protected; nothing is. */
   constructor(address: number, lengthBytes: number) {
     this.#descriptor = openUffd('user-mode', TRACKING_FEATURES);
+    this.#range = new RangeProtection(this.#descriptor);
     try {
       refuseLargePages(address, lengthBytes);
       const words = new Uint32Array(8);
@@ -89,15 +88,7 @@ export class WriteNotes {
 
   /** Pages of this range, absent ones too, count as not written until they are. */
   protect(address: number, lengthBytes: number): void {
-    const calls = libraryCalls();
-    putWord(this.#range, 0, address);
-    putWord(this.#range, 2, lengthBytes);
-    putWord(this.#range, 4, 1);
-    // The system gives up where another thread changes the layout of memory meanwhile.
-    for (let tries = 0; Number(calls.ioctl(this.#descriptor, UFFDIO_WRITEPROTECT, this.#range)) < 0; tries++) {
-      const errno = calls.errno();
-      if (errno !== EAGAIN || tries === RETRIES_MAX) throw new SystemRefusal('UFFDIO_WRITEPROTECT', errno);
-    }
+    this.#range.protect(address, lengthBytes);
   }
 
   close(): void {
