@@ -11,8 +11,11 @@ export class ProtectionFigures {
     this.#figures = new Float64Array(buffer);
   }
 
-  noteFault(ms: number): void {
+  countFault(): void {
     this.#figures[FAULTS] += 1;
+  }
+
+  addTime(ms: number): void {
     this.#figures[FAULT_MS] += ms;
   }
 

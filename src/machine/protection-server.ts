@@ -69,8 +69,10 @@ export class ProtectionServer implements FaultService {
     const page = Math.floor(offset / PAGE_BYTES);
     this.#states[page] = PageState.dirty;
     this.#guard?.beforeWrite(page);
+    // Counted before the guest goes on, which may ask at once; the time is known only after.
+    this.#figures.countFault();
     this.#range.release(this.#address + page * PAGE_BYTES, PAGE_BYTES);
-    this.#figures.noteFault(performance.now() - startMs);
+    this.#figures.addTime(performance.now() - startMs);
   }
 
   serveOrders(): void {
