@@ -1,7 +1,7 @@
 /**
  * Faults of a part of this process's memory, served by a thread of it, through the optional package `koffi`: userfaultfd(2) in
  * one of two ways. For `paging`, its `MISSING` and asynchronous write-protect modes, and what moves pages to and from it: Linux
- * 6.8 or later and a right. For `protection`, its synchronous write-protect mode: Linux 6.4 or later, for anybody. Only faults of
+ * 6.8 or later and a right. For `protection`, its synchronous write-protect mode: Linux 6.7 or later, for anybody. Only faults of
  * the program itself are served then; a system call that would write to a protected page fails instead.
  *
  * Addresses are numbers: those of the system have 47 bits, or 52, which a number holds exactly. Structures are arrays of

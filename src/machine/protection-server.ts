@@ -101,9 +101,13 @@ export class ProtectionServer implements FaultService {
   /** Pages of the one before were all taken, or are wanted no more. */
   #startSave(pending: PendingPages): void {
     const { room } = pending.buffers;
-    if (this.#guard === undefined) {
-      this.#guard = new CopyOnWrite(this.#memory, room, () => assert(false, 'only the guest waits for a save'));
-    }
+    this.#guard ??= new CopyOnWrite(
+      this.#memory,
+      room,
+      () => assert(false, 'only the guest waits for a save'),
+      // Odd as before, and another number: the watch sees that this fault is being served.
+      () => void Atomics.add(this.#words, PagerWord.serving, 2),
+    );
     // Growing by nothing makes this thread see how large the memory is.
     if (pending.count > 0 && pending.pages[pending.count - 1] >= this.#memory.pageCount) this.#memory.memory.grow(0);
     this.#guard.start(pending, false);

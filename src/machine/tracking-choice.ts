@@ -50,7 +50,11 @@ function kernelRefusal(run: RunChoice, policy: PolicyName | undefined): string |
     if (run.tracker === 'auto')
       return 'a budget of memory is kept by checks in the code unless --tracker kernel is given';
   }
-  if (run.tracker === 'auto') return 'marks in the code cost no more than the faults that --tracker kernel takes';
+  if (run.tracker === 'auto') {
+    if (policy === 'incremental' || run.fork)
+      return 'a check in the code tells of a first write in less time than the fault that --tracker kernel takes';
+    return 'marks in the code cost no more than the faults that --tracker kernel takes';
+  }
   return run.paging === undefined ? undefined : kernelPagingRefusal(policy, run.fork);
 }
 

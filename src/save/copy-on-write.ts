@@ -16,19 +16,24 @@ export class CopyOnWrite implements SaveGuard {
   readonly room: CopyRoom;
   readonly #memory: GuestMemory;
   readonly #finish: () => void;
+  readonly #onWait: () => void;
   readonly #words: Int32Array;
   readonly #copyMs: Float64Array;
   #pending: PendingPages | undefined;
   /** Pages go to the slots that they are read from. */
   #savesToSlots = false;
 
-  /** `finish` waits until what is being saved is saved. */
-  constructor(memory: GuestMemory, room: CopyRoom, finish: () => void) {
+  /**
+   * `finish` waits until what is being saved is saved. `onWait` is called again and again while there is no room for a copy, so that nobody
+   * takes this thread for one that hangs.
+   */
+  constructor(memory: GuestMemory, room: CopyRoom, finish: () => void, onWait: () => void = () => {}) {
     this.#memory = memory;
     this.room = room;
     this.#words = new Int32Array(room.figures);
     this.#copyMs = new Float64Array(room.figures);
     this.#finish = finish;
+    this.#onWait = onWait;
   }
 
   /** First writes that found their page not yet saved, whichever thread copied it. */
@@ -83,6 +88,7 @@ export class CopyOnWrite implements SaveGuard {
       if (state !== PendingState.inMemory) return false;
       if (!pending.hasRoom) {
         Atomics.wait(states, index, PendingState.inMemory, WAIT_MS);
+        this.#onWait();
         continue;
       }
       if (Atomics.compareExchange(states, index, PendingState.inMemory, PendingState.claimed) !== PendingState.inMemory)

@@ -1,6 +1,6 @@
 /**
  * Every policy, with and without `--fork`, with all pages resident and with few: killed at any instant, again and again, a job
- * leaves what an uninterrupted run leaves. Timers, budgets and `--fork` change from run to run; the policy stays.
+ * leaves what an uninterrupted run leaves. Timers, budgets, `--fork` and the tracker change from run to run; the policy stays.
  */
 import { existsSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { RunningCommand, continuo, program, scratch, workload } from '../cli/con
 import { counted, counts } from '../cli/guests.ts';
 import { Random } from '../support/random.ts';
 import { referenceDigests } from '../workloads/reference.ts';
+import { kernelProtects } from '../kernel/kernel-protection-here.ts';
 import { killUntilDone, seed } from './kill-schedule.ts';
 
 console.log(`Instants of the kills: CONTINUO_TEST_SEED=${seed}`);
@@ -62,6 +63,7 @@ describe.each(POLICIES)('%s', (policy) => {
       options.push('--interval', ['7ms', '20ms', '60ms'][random.below(3)]);
       if (random.chance(0.5)) options.push('--fork');
       if (random.chance(0.5)) options.push('--memory', ['60p', '300p', '2000p'][random.below(3)]);
+      if (kernelProtects && random.chance(0.5)) options.push('--tracker', 'kernel');
       return [...options, workload(name), String(size), '3'];
     };
     const { exitCode, kills } = await killUntilDone(draw, random, 400);
@@ -146,11 +148,18 @@ describe('a save that fails', () => {
     ['incremental', '--quiet'],
     ['sequential', '--fork'],
     ['incremental', '--fork'],
-  ])('%s %s ends the run with the reason, and the last checkpoint stands', async (policy, option) => {
+    ...(kernelProtects
+      ? [
+          ['incremental', '--tracker=kernel'],
+          ['sequential', '--tracker=kernel', '--fork'],
+          ['incremental', '--tracker=kernel', '--fork'],
+        ]
+      : []),
+  ])('%s %s ends the run with the reason, and the last checkpoint stands', async (policy, ...options) => {
     const folder = scratch();
     const [job, away] = [join(folder, 'job'), join(folder, 'away')];
     const words = ['run', '--job', job, '--policy', policy, '--interval', '20ms', workload('apsp'), '420', '3'];
-    const running = new RunningCommand([...words.slice(0, 5), option, ...words.slice(5)]);
+    const running = new RunningCommand([...words.slice(0, 5), ...options, ...words.slice(5)]);
     await expect.poll(() => checkpointCount(job), { interval: 5, timeout: 20_000 }).toBeGreaterThan(1);
     // No file can be made in a directory that is not where it was.
     renameSync(job, away);
