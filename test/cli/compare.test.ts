@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { comparisonText } from '../../src/report/comparison-text.ts';
 import { parseComparison } from '../../src/report/comparison.ts';
 import { continuo, program, scratch, workload } from './continuo.ts';
+import { kernelProtects } from '../kernel/kernel-protection-here.ts';
 import { exits } from './guests.ts';
 
 it('compare runs a program under every policy and writes table, JSON and page', async () => {
@@ -37,6 +38,35 @@ it('compare runs a program under every policy and writes table, JSON and page', 
       expect(runOf(name, true)).toMatchObject({ checkpointCount: 12, diskAccesses: run.diskAccesses });
     }
   }
+});
+
+it.runIf(kernelProtects)('compare shows the protection faults of the kernel as those of the code', async () => {
+  const folder = scratch();
+  const protectionOf = async (tracker: string): Promise<number[]> => {
+    const json = join(folder, `${tracker}.json`);
+    const options = [
+      '--tracker',
+      tracker,
+      '--policy',
+      'incremental',
+      '--every',
+      '10steps',
+      '--rounds',
+      '1',
+      '--json',
+      json,
+    ];
+    const { exitCode, stdout } = await continuo(['compare', ...options, workload('apsp.directed'), '120', '1']);
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^incremental \+ fork .* [0-9.]+ × [0-9.]+ µs /m);
+    const { cells } = parseComparison(readFileSync(json, 'utf8'), json);
+    const runs = cells.filter(({ policy }) => policy === 'incremental').map((cell) => cell.runs[0]);
+    for (const { protectionFaultUs } of runs) expect(protectionFaultUs).toBeGreaterThan(0);
+    return runs.map(({ faults }) => faults.protection);
+  };
+  const kernel = await protectionOf('kernel');
+  expect(kernel).toHaveLength(2);
+  expect(kernel).toEqual(await protectionOf('software'));
 });
 
 it('compare names a program that does not end well, and a policy that there is not', async () => {
