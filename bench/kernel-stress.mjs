@@ -1,35 +1,104 @@
-// Random programs paged by the kernel, for a given time: each prints what it prints with all of its pages in memory, whatever the
-// frames, the replacement, checkpoints, kills, signals and garbage collections. A run that hangs is a failure too.
-//   node bench/kernel-stress.mjs [--seconds N] [--seed N]
-import { spawn, spawnSync } from 'node:child_process';
+// Random programs paged and tracked by the kernel, for a given time: each prints what it prints with all of its pages in memory,
+// whatever the frames, the replacement, checkpoints, kills, stops, signals, garbage collections, other threads with work and output of
+// their own, and compactions of the system's memory (where that may be asked for). A run that hangs is a failure too.
+//   node bench/kernel-stress.mjs [--seconds N] [--seed N] [--result FILE, to which the figures are added]
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import wabt from 'wabt';
-import { parseArguments } from './measure.mjs';
+import { machineFacts, parseArguments, writeResult } from './measure.mjs';
 
-const { options } = parseArguments({ seconds: '60', seed: String(Date.now() % 1_000_000) });
+const { options } = parseArguments({ seconds: '60', seed: String(Date.now() % 1_000_000), result: '' });
 const HANG_MS = 60_000;
 const LIVES_MAX = 12;
+const STDERR_MAX = 20_000;
+const COMPACT = '/proc/sys/vm/compact_memory';
+const COMPACT_EVERY_MS = 250;
+const RECORD_EVERY_MS = 60_000;
 const STORES = ['i32.store8', 'i32.store16', 'i32.store'];
 const LOADS = ['i32.load8_u', 'i32.load16_u', 'i32.load'];
-const command = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+const command = fileURLToPath(new URL('../dist/command/main.js', import.meta.url));
+const company = new URL('kernel-stress-company.mjs', import.meta.url).href;
 const assembler = await wabt();
-const endMs = performance.now() + 1000 * Number(options.seconds);
+const startMs = performance.now();
+const endMs = startMs + 1000 * Number(options.seconds);
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-kernel-stress-'));
-let programs = 0;
-let lives = 0;
-console.log(`seed ${options.seed}`);
+const firstSeed = Number(options.seed);
+const compacts = mayCompact();
+const figures = {
+  ...machineFacts(),
+  commit: commitOfThis(),
+  compacts,
+  seconds: 0,
+  seeds: [firstSeed, firstSeed],
+  programs: 0,
+  lives: 0,
+  killed: 0,
+  stopped: 0,
+  signals: 0,
+  withCollections: 0,
+  withCompany: 0,
+  pagedByKernel: 0,
+  trackedByKernel: 0,
+  hangs: 0,
+  failures: [],
+};
+const earlier =
+  options.result !== '' && fs.existsSync(options.result) ? JSON.parse(fs.readFileSync(options.result)).slices : [];
+let recordedMs = startMs;
+console.log(`seed ${firstSeed}`);
 try {
-  for (let seed = Number(options.seed); performance.now() < endMs; seed++) {
-    await stress(seed);
-    programs++;
+  for (let seed = firstSeed; performance.now() < endMs; seed++) {
+    try {
+      await stress(seed);
+    } catch (error) {
+      figures.failures.push({ seed, what: error.message.slice(0, 2000) });
+      console.error(error.message);
+    }
+    figures.programs++;
+    figures.seeds[1] = seed;
+    if (performance.now() - recordedMs > RECORD_EVERY_MS) record();
   }
 } finally {
   fs.rmSync(folder, { recursive: true, force: true });
 }
-console.log(`${programs} programs in ${lives} lives: every one printed what it should, none hung`);
+record();
+const { programs, lives, failures } = figures;
+if (failures.length === 0)
+  console.log(`${programs} programs in ${lives} lives: every one printed what it should, none hung`);
+else
+  console.log(
+    `${programs} programs in ${lives} lives: ${failures.length} failed, seeds ${failures.map(({ seed }) => seed).join(', ')}`,
+  );
+process.exitCode = failures.length === 0 ? 0 : 1;
+
+function record() {
+  recordedMs = performance.now();
+  figures.seconds = Math.round((recordedMs - startMs) / 1000);
+  if (options.result === '') return;
+  const slices = [...earlier, figures];
+  const sum = (name) => slices.reduce((total, slice) => total + slice[name], 0);
+  const totals = { programs: sum('programs'), lives: sum('lives'), seconds: sum('seconds'), hangs: sum('hangs') };
+  writeResult(options.result, { ...totals, failures: slices.flatMap((slice) => slice.failures).length, slices });
+}
+
+function commitOfThis() {
+  const cwd = path.dirname(fileURLToPath(import.meta.url));
+  return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd, encoding: 'utf8' }).trim();
+}
+
+/** Compaction moves pages of whoever it likes to other places of the memory, at any time. */
+function mayCompact() {
+  try {
+    fs.accessSync(COMPACT, fs.constants.W_OK);
+  } catch {
+    return false;
+  }
+  setInterval(() => fs.writeFile(COMPACT, '1', () => {}), COMPACT_EVERY_MS).unref();
+  return true;
+}
 
 /** A program without a budget is what the others are held against. */
 async function stress(seed) {
@@ -39,47 +108,87 @@ async function stress(seed) {
     program,
     assembler.parseWat('random.wat', randomProgram(random), { bulk_memory: true, simd: true }).toBinary({}).buffer,
   );
-  const plain = spawnSync(process.execPath, [command, 'run', program], { encoding: 'latin1', timeout: HANG_MS });
-  if (plain.status !== 0) throw new Error(`seed ${seed}: the program itself fails: ${plain.stderr}`);
+  const plain = spawnSync(process.execPath, [command, 'run', '--tracker', 'software', program], {
+    encoding: 'latin1',
+    timeout: HANG_MS,
+    maxBuffer: 1 << 28,
+  });
+  if (plain.status !== 0) throw new Error(`seed ${seed}: the program itself fails: ${plain.stderr.slice(-1000)}`);
   const output = path.join(folder, 'output');
   const job = path.join(folder, 'job');
-  for (let life = 0; ; life++) {
-    const { status, stderr } = await live(random, life, ['--job', job, '--stdout', output], program);
-    lives++;
-    if (status === 0) break;
-    // 85: it was stopped by a signal; null: it was killed.
-    if (status !== 85 && status !== null)
-      throw new Error(`seed ${seed}, life ${life}: ended with ${status}: ${stderr}`);
+  try {
+    for (let life = 0; ; life++) {
+      const { status, stderr, args } = await live(random, life, ['--job', job, '--stdout', output], program);
+      figures.lives++;
+      if (status === 0) break;
+      // 85: it was stopped by a signal; null: it was killed.
+      if (status !== 85 && status !== null)
+        throw new Error(`seed ${seed}, life ${life}: ended with ${status}: ${args.join(' ')}: ${stderr}`);
+    }
+    if (fs.readFileSync(output, 'latin1') !== plain.stdout) throw new Error(`seed ${seed}: the output is another one`);
+  } finally {
+    fs.rmSync(job, { recursive: true, force: true });
+    fs.rmSync(output, { force: true });
   }
-  if (fs.readFileSync(output, 'latin1') !== plain.stdout) throw new Error(`seed ${seed}: the output is another one`);
-  fs.rmSync(job, { recursive: true });
-  fs.rmSync(output);
 }
 
-/** One process, killed or stopped at some time unless it is the last one. */
+/** One process, signalled at any time, and killed or stopped at some time unless it is the last one. */
 function live(random, life, place, program) {
-  const engine = random(3) === 0 ? [`--gc-interval=${100 + random(2000)}`, '--stress-compaction'] : [];
+  const collects = random(3) === 0;
+  const hasCompany = random(2) === 0;
+  const engine = [
+    ...(collects ? [`--gc-interval=${100 + random(2000)}`, '--stress-compaction'] : []),
+    ...(hasCompany ? ['--expose-gc', '--import', company] : []),
+  ];
   const tracker = random(8) === 0 ? 'software' : 'kernel';
-  const memory = ['--memory', `${16 + random(random(2) === 0 ? 16 : 300)}p`];
-  const replacement = ['--replacement', random(2) === 0 ? 'lirs' : 'second-chance'];
+  const isPaged = random(8) !== 0;
+  const memory = isPaged ? ['--memory', `${16 + random(random(2) === 0 ? 16 : 300)}p`] : [];
+  const replacement = isPaged ? ['--replacement', random(2) === 0 ? 'lirs' : 'second-chance'] : [];
   const when = random(4) === 0 ? ['--interval', 'none'] : ['--interval', `${5 + random(60)}ms`];
   const args = [...engine, command, 'run', ...place, '--tracker', tracker, ...memory, ...replacement, ...when, program];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  figures.withCollections += Number(collects);
+  figures.withCompany += Number(hasCompany);
+  figures.pagedByKernel += Number(tracker === 'kernel' && isPaged);
+  figures.trackedByKernel += Number(tracker === 'kernel' && !isPaged);
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let stderr = '';
-  child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text));
+  child.stderr.setEncoding('latin1').on('data', (text) => (stderr = (stderr + text).slice(-STDERR_MAX)));
   const fate = life >= LIVES_MAX || random(4) === 0 ? undefined : random(2) === 0 ? 'SIGKILL' : 'SIGTERM';
-  const kill = fate && setTimeout(() => child.kill(fate), 100 + random(900));
+  const timers = [fate && setTimeout(() => child.kill(fate), 100 + random(900))];
+  for (let signals = random(4); signals > 0; signals--) {
+    const isHalted = random(2) === 0;
+    const atMs = 150 + random(900);
+    timers.push(setTimeout(() => signal(child, isHalted ? 'SIGSTOP' : 'SIGWINCH'), atMs));
+    timers.push(setTimeout(() => signal(child, 'SIGCONT'), atMs + random(50)));
+  }
   return new Promise((settle, fail) => {
     const hang = setTimeout(() => {
+      figures.hangs++;
+      const threads = threadsOf(child.pid);
       child.kill('SIGKILL');
-      fail(new Error(`a hang: ${args.join(' ')}`));
+      fail(new Error(`a hang: ${args.join(' ')}\n${threads}\n${stderr}`));
     }, HANG_MS);
     child.on('close', (status) => {
-      clearTimeout(hang);
-      clearTimeout(kill);
-      settle({ status, stderr });
+      for (const timer of [hang, ...timers]) clearTimeout(timer);
+      if (status === null) figures.killed++;
+      if (status === 85) figures.stopped++;
+      settle({ status, stderr, args });
     });
   });
+}
+
+function signal(child, name) {
+  if (child.kill(name)) figures.signals++;
+}
+
+/** Where each thread of a process waits in the system, as far as it tells. */
+function threadsOf(pid) {
+  try {
+    const threads = fs.readdirSync(`/proc/${pid}/task`);
+    return threads.map((id) => `${id}: ${fs.readFileSync(`/proc/${pid}/task/${id}/wchan`, 'utf8')}`).join(', ');
+  } catch (error) {
+    return `(its threads are not to be seen: ${error.message})`;
+  }
 }
 
 /** Numbers below a bound that follow from a seed (mulberry32). */
@@ -115,6 +224,7 @@ function randomProgram(random) {
       (i32.store (i32.const 64) (global.get $digest))
       (i32.store (i32.const 0) (i32.const 64))
       (i32.store (i32.const 4) (i32.const 4))
+      (drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
       (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
     (func (export "_start") (local $turn i32) (local $i i32)
       (loop $turns

@@ -82,7 +82,7 @@ function runContinuo(program, words) {
   const stats = path.join(scratch, 'stats.json');
   fs.rmSync(job, { recursive: true, force: true });
   const run = timed([
-    path.join(root, 'dist', 'cli', 'main.js'),
+    path.join(root, 'dist', 'command', 'main.js'),
     'run',
     '--job',
     job,

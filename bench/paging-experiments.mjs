@@ -16,7 +16,7 @@ const EXPERIMENTS = [
   { name: 'apsp', size: 1408, checkpoints: 83, paper: { dirtyPages: 376, flushedPages: 75 } },
   { name: 'matmul', size: 1600, checkpoints: 13 },
 ];
-const command = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+const command = fileURLToPath(new URL('../dist/command/main.js', import.meta.url));
 
 const { options, rest } = parseArguments({ json: '' });
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-experiments-'));

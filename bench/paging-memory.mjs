@@ -25,7 +25,7 @@ const LARGE = `(module (memory (export "memory") ${GUEST_MB * 16})
       (br_if $read (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 512))) (i32.const ${GUEST_MB * 2 ** 20}))))))`;
 
 const { options } = parseArguments({ rounds: '3', json: '' });
-const command = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+const command = fileURLToPath(new URL('../dist/command/main.js', import.meta.url));
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-memory-'));
 try {
   const assembler = await wabt();

@@ -29,7 +29,7 @@ const CELLS = ['none', 'sequential', 'incremental', 'continuous'].flatMap((polic
 );
 
 const here = (name) => fileURLToPath(new URL(`../${name}`, import.meta.url));
-const command = here('dist/cli/main.js');
+const command = here('dist/command/main.js');
 const { options } = parseArguments({
   json: 'bench/results/paper.json',
   page: 'bench/results/paper.html',

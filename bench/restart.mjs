@@ -12,7 +12,7 @@ import { machineFacts, median, parseArguments, writeResult } from './measure.mjs
 const { options } = parseArguments({ rounds: '3', mb: '1024', json: '' });
 const guestMb = Number(options.mb);
 const root = fileURLToPath(new URL('..', import.meta.url));
-const command = path.join(root, 'dist', 'cli', 'main.js');
+const command = path.join(root, 'dist', 'command', 'main.js');
 /** Sizes that take longer than they are run for on any machine. */
 const WORKLOADS = { apsp: '2000', 'floyd-warshall': '2400', matmul: '2400', fib: '50', sort: '60000000' };
 const WORKLOAD_MS = 2500;

@@ -39,7 +39,7 @@ const TABLE = [
     },
   },
 ];
-const command = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+const command = fileURLToPath(new URL('../dist/command/main.js', import.meta.url));
 const program = fileURLToPath(new URL('../dist/workloads/matmul.directed.wasm', import.meta.url));
 
 const { options } = parseArguments({ json: '' });

@@ -1,6 +1,7 @@
 /**
  * Builds everything that runs: `src` → `dist` (TypeScript), `assembly` and `workloads` → `dist/…/*.wasm`
- * (AssemblyScript, options in asconfig.json by the target of the folder's name).
+ * (AssemblyScript, options in asconfig.json by the target of the folder's name), and `src` → `dist/command`: the command
+ * once more, each of its threads in one file.
  *
  *   node scripts/build.mjs [--no-check] [--force]
  *
@@ -34,6 +35,14 @@ const assemblyFolders = ['assembly', 'workloads'];
 /** Programs built more than once from one source: a suffix of the name, and files that take the place of others. */
 const variantsOf = {
   workloads: { '': {}, '.directed': { 'workloads/common/progress.ts': 'workloads/common/progress-told.ts' } },
+};
+
+/** Files of `dist/command` that processes and threads start from. */
+const entriesOfCommand = {
+  main: 'src/cli/main.ts',
+  'guest-thread': 'src/machine/guest-thread.ts',
+  'pager-thread': 'src/machine/pager-thread.ts',
+  'save-thread': 'src/machine/save-thread.ts',
 };
 
 /** Regular files below a folder, as sorted paths relative to the root; none when the folder does not exist. */
@@ -104,14 +113,40 @@ function buildSources(state, { check, force }) {
     }
     for (const file of filesBelow('dist')) {
       const output = relative('dist', file);
+      if (dirname(output) === 'command') continue;
       if (/\.(js|d\.ts|js\.map)$/.test(output) && !emitted.has(output)) rmSync(join(root, file));
     }
   } finally {
     rmSync(staging, { recursive: true, force: true });
   }
-  const command = join(dist, 'cli', 'main.js');
-  if (existsSync(command)) chmodSync(command, 0o755);
   state.sources = { digest: inputs, checked: check };
+}
+
+/**
+ * The command and its threads, each in a file of its own beside what the command loads only when it needs it. Loading some
+ * hundred modules takes longer than everything else at the start of a run, and each thread loads its own.
+ */
+async function buildCommand(state, { force }) {
+  const inputs = digest([...filesBelow('src'), 'package-lock.json'], packageVersion('rolldown'));
+  const folder = join(dist, 'command');
+  if (state.command?.digest === inputs && !force && state.command.files.every((file) => existsSync(join(folder, file))))
+    return;
+  progress('bundle the command');
+  const { rolldown } = await import('rolldown');
+  const files = new Map();
+  for (const [name, source] of Object.entries(entriesOfCommand)) {
+    const bundle = await rolldown({ input: { [name]: join(root, source) }, platform: 'node', logLevel: 'warn' });
+    const { output } = await bundle.generate({ entryFileNames: '[name].js', chunkFileNames: '[name]-[hash].js' });
+    await bundle.close();
+    for (const { fileName, code } of output) files.set(fileName, code);
+  }
+  const isEntry = (name) => basename(name, '.js') in entriesOfCommand;
+  // What loads others comes last.
+  const names = [...files.keys()].sort((a, b) => Number(isEntry(a)) - Number(isEntry(b)));
+  for (const name of names) install(join(folder, name), Buffer.from(files.get(name)));
+  for (const file of filesBelow('dist/command')) if (!files.has(basename(file))) rmSync(join(root, file));
+  chmodSync(join(folder, 'main.js'), 0o755);
+  state.command = { digest: inputs, files: names };
 }
 
 async function buildAssembly(state, folder, { force }) {
@@ -172,6 +207,7 @@ export async function build({ check = true, force = false } = {}) {
   const state = readState(statePath);
   try {
     buildSources(state, { check, force });
+    await buildCommand(state, { force });
     for (const folder of assemblyFolders) await buildAssembly(state, folder, { force });
   } finally {
     install(statePath, Buffer.from(JSON.stringify(state, null, 2)));

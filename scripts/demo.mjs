@@ -11,7 +11,7 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const command = join(root, 'dist', 'cli', 'main.js');
+const command = join(root, 'dist', 'command', 'main.js');
 const program = join(root, 'dist', 'workloads', 'apsp.wasm');
 const size = process.argv[2] ?? '1500';
 const seed = '1';

@@ -34,7 +34,7 @@ const { options, rest } = parseArguments({
   exceptions: '',
   json: '',
 });
-const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const command = fileURLToPath(new URL('../../dist/command/main.js', import.meta.url));
 const rewriting = fileURLToPath(new URL('rewriting.mjs', import.meta.url));
 /** Flags of Node: the optimising compiler alone, for all functions at once. */
 const OPTIMISED = ['--no-liftoff', '--no-wasm-lazy-compilation'];

@@ -10,7 +10,8 @@ export class ScratchStore {
   readonly #directory = new ScratchDirectory();
 
   constructor(identity: JobIdentity, program: Uint8Array) {
-    this.store = Store.create(new FileDevice(this.#directory.path), identity, program);
+    const device = new FileDevice(this.#directory.path, { durable: false });
+    this.store = Store.create(device, identity, program);
     if (this.#directory.openFilesOutliveNames) this.#directory.remove();
   }
 

@@ -48,18 +48,18 @@ const OPEN_FLAGS: Readonly<Record<OpenMode, string>> = { read: 'r', write: 'r+',
 class RealFile implements DeviceFile {
   readonly path: string;
   readonly descriptor: number;
+  readonly #isDurable: boolean;
 
-  constructor(path: string, descriptor: number) {
+  constructor(path: string, descriptor: number, isDurable: boolean) {
     this.path = path;
     this.descriptor = descriptor;
+    this.#isDurable = isDurable;
   }
 
-  static open(path: string, mode: OpenMode): RealFile {
+  static open(path: string, mode: OpenMode, isDurable: boolean): RealFile {
     try {
-      return new RealFile(
-        path,
-        uninterrupted(() => fs.openSync(path, OPEN_FLAGS[mode], 0o600)),
-      );
+      const descriptor = uninterrupted(() => fs.openSync(path, OPEN_FLAGS[mode], 0o600));
+      return new RealFile(path, descriptor, isDurable);
     } catch (error) {
       throw storageError('open', path, error);
     }
@@ -104,6 +104,7 @@ class RealFile implements DeviceFile {
    * block allocation of a grown file are made durable too (POSIX.1-2017, "synchronized I/O data integrity completion").
    */
   sync(): void {
+    if (!this.#isDurable) return;
     try {
       uninterrupted(() => fs.fdatasyncSync(this.descriptor));
     } catch (error) {
@@ -138,15 +139,18 @@ class RealFile implements DeviceFile {
 
 /** A file that another thread of this process has opened and will close. */
 export function fileOfDescriptor(path: string, descriptor: number): DeviceFile {
-  return new RealFile(path, descriptor);
+  return new RealFile(path, descriptor, true);
 }
 
 /** A job directory on a disk of this machine. */
 export class FileDevice implements Device {
   readonly path: string;
+  readonly #isDurable: boolean;
 
-  constructor(directory: string) {
+  /** A directory that is not `durable` is gone with the process: nothing in it is ever waited for until the disk has it. */
+  constructor(directory: string, { durable = true }: { readonly durable?: boolean } = {}) {
     this.path = resolve(directory);
+    this.#isDurable = durable;
   }
 
   list(): string[] {
@@ -158,7 +162,7 @@ export class FileDevice implements Device {
   }
 
   openFile(name: string, mode: OpenMode): DeviceFile {
-    return RealFile.open(join(this.path, name), mode);
+    return RealFile.open(join(this.path, name), mode, this.#isDurable);
   }
 
   rename(from: string, to: string): void {
@@ -179,7 +183,7 @@ export class FileDevice implements Device {
   }
 
   syncDirectory(): void {
-    syncDirectoryAt(this.path);
+    if (this.#isDurable) syncDirectoryAt(this.path);
   }
 }
 

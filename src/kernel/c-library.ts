@@ -15,7 +15,9 @@ const ERROR_NAMES: Readonly<Record<number, string>> = {
   11: 'EAGAIN',
   12: 'ENOMEM',
   13: 'EACCES',
+  14: 'EFAULT',
   16: 'EBUSY',
+  17: 'EEXIST',
   [EINVAL]: 'EINVAL',
   25: 'ENOTTY',
   38: 'ENOSYS',
@@ -40,11 +42,18 @@ function loadCalls() {
     syscall: library.func('long syscall(long number, ulong a, ulong b, ulong c)'),
     ioctl: library.func('int ioctl(int descriptor, ulong request, void *argument)'),
     ioctlNumber: library.func('ioctl', 'int', ['int', 'ulong', 'ulong']),
+    syscall5: library.func('syscall', 'long', ['long', 'long', 'void *', 'ulong', 'long', 'ulong']),
+    read: library.func('int64_t read(int descriptor, void *buffer, size_t length)'),
+    poll: library.func('int poll(void *descriptors, ulong count, int timeout)'),
+    eventfd: library.func('int eventfd(uint initial, int flags)'),
     open: library.func('int open(str path, int flags)'),
     close: library.func('int close(int descriptor)'),
     madvise: library.func('int madvise(uintptr_t address, size_t length, int advice)'),
     mmap: library.func('uintptr_t mmap(uintptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)'),
     munmap: library.func('int munmap(uintptr_t address, size_t length)'),
+    setAffinity: library.func('int sched_setaffinity(int thread, size_t length, void *mask)'),
+    getAffinity: library.func('int sched_getaffinity(int thread, size_t length, void *mask)'),
+    getCpu: library.func('int sched_getcpu()'),
     pageSize: library.func('int getpagesize()'),
     // Moving no bytes returns where they are: the one way to learn the address of shared memory.
     move: library.func('uintptr_t memmove(void *to, void *from, size_t length)'),
@@ -80,15 +89,15 @@ export function openForReading(path: string): number {
   return descriptor;
 }
 
-/** Memory of no use, to try things out on; given back by `unmapScratch`. */
-export function mapScratch(lengthBytes: number): number {
+/** Address space of this process, to try things out on or to put pages aside; given back by `unmapPages`. */
+export function mapPages(lengthBytes: number): number {
   const calls = libraryCalls();
   const address = Number(calls.mmap(0, lengthBytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1, 0));
   if (!Number.isSafeInteger(address) || address <= 0) throw new SystemRefusal('mmap', calls.errno());
   return address;
 }
 
-export function unmapScratch(address: number, lengthBytes: number): void {
+export function unmapPages(address: number, lengthBytes: number): void {
   libraryCalls().munmap(address, lengthBytes);
 }
 

@@ -1,7 +1,7 @@
 /** What the kernel allows this process, one thing at a time: for people who want to know what to change. */
-import { libraryCalls, mapScratch, SystemRefusal, unmapScratch } from './c-library.ts';
+import { libraryCalls, mapPages, SystemRefusal, unmapPages } from './c-library.ts';
 import { PagemapScan } from './pagemap-scan.ts';
-import { openUffd, UffdFeature, type UffdWay } from './write-notes.ts';
+import { openUffd, UffdFeature, type UffdWay } from './uffd.ts';
 
 const PAGE_BYTES = 4096;
 
@@ -43,7 +43,7 @@ export function probeKernelFeatures(): KernelFeatures {
 }
 
 function scanPage(): void {
-  const at = mapScratch(PAGE_BYTES);
+  const at = mapPages(PAGE_BYTES);
   try {
     const scan = new PagemapScan(1);
     try {
@@ -52,7 +52,7 @@ function scanPage(): void {
       scan.close();
     }
   } finally {
-    unmapScratch(at, PAGE_BYTES);
+    unmapPages(at, PAGE_BYTES);
   }
 }
 

@@ -1,5 +1,5 @@
 import { assert } from '../error/errors.ts';
-import { RangeProtection } from './range-protection.ts';
+import { addressOf } from './c-library.ts';
 import { UserFaults } from './user-faults.ts';
 
 const PAGE_BYTES = 4096;
@@ -33,12 +33,11 @@ function tryOut(faults: UserFaults, at: number): void {
   const bytes = new Uint8Array(8).fill(1);
   const written = [at, at + PAGE_BYTES];
   faults.registerWrites(at, PAGES * PAGE_BYTES);
-  for (const page of written) faults.copyBytes(page, faults.addressOf(bytes), bytes.length);
-  const range = new RangeProtection(faults.descriptor);
-  range.protect(at, PAGES * PAGE_BYTES);
+  for (const page of written) faults.copyBytes(page, addressOf(bytes), bytes.length);
+  faults.protect(at, PAGES * PAGE_BYTES, true);
   for (let page = 0; page < PAGES; page++) {
     assert(!faults.isWritten(at + page * PAGE_BYTES), 'a page that is protected counts as written');
   }
-  range.release(at, PAGE_BYTES);
+  faults.protect(at, PAGE_BYTES, false);
   assert(faults.isWritten(at) && !faults.isWritten(at + PAGE_BYTES), 'one page was released, and not it alone');
 }

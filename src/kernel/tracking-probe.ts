@@ -1,4 +1,4 @@
-import { addressOf, libraryCalls, mapScratch, SystemRefusal, unmapScratch } from './c-library.ts';
+import { addressOf, libraryCalls, mapPages, SystemRefusal, unmapPages } from './c-library.ts';
 import { PagemapScan } from './pagemap-scan.ts';
 import { WriteNotes } from './write-notes.ts';
 
@@ -21,7 +21,7 @@ function tryOut(): string | undefined {
   const calls = libraryCalls();
   const pageBytes = Number(calls.pageSize());
   if (pageBytes !== PAGE_BYTES) return `pages of the system have ${pageBytes} bytes`;
-  const at = mapScratch(PAGES * PAGE_BYTES);
+  const at = mapPages(PAGES * PAGE_BYTES);
   let scan: PagemapScan | undefined;
   let notes: WriteNotes | undefined;
   try {
@@ -43,6 +43,6 @@ function tryOut(): string | undefined {
   } finally {
     scan?.close();
     notes?.close();
-    unmapScratch(at, PAGES * PAGE_BYTES);
+    unmapPages(at, PAGES * PAGE_BYTES);
   }
 }

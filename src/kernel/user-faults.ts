@@ -7,31 +7,27 @@
  * Addresses are numbers: those of the system have 47 bits, or 52, which a number holds exactly. Structures are arrays of
  * 32-bit words that are made once, since every call here is made for each fault.
  */
-import { createRequire } from 'node:module';
-import { assert } from '../error/errors.ts';
+import {
+  addressOf,
+  libraryCalls,
+  type LibraryCalls,
+  mapPages,
+  openForReading,
+  putWord,
+  SystemRefusal,
+  unmapPages,
+} from './c-library.ts';
+import { openUffd, RangeProtection, registerRange, RegisterMode, UffdFeature } from './uffd.ts';
 
 const SYSTEM_PAGE_BYTES = 4096;
 
 /** Numbers of <linux/userfaultfd.h>, <linux/fs.h> and <asm-generic/mman-common.h>. */
-const SYS_USERFAULTFD: Readonly<Record<string, number>> = { x64: 323, arm64: 282 };
 const SYS_PIDFD_OPEN = 434;
 const SYS_PROCESS_MADVISE = 440;
 const O_CLOEXEC_NONBLOCK = 0o2004000;
-const USER_MODE_ONLY = 1;
-const UFFD_API = 0xaa;
-const UFFDIO_API = 0xc018aa3f;
-const UFFDIO_REGISTER = 0xc020aa00;
 const UFFDIO_WAKE = 0x8010aa02;
 const UFFDIO_COPY = 0xc028aa03;
 const UFFDIO_MOVE = 0xc028aa05;
-const UFFDIO_WRITEPROTECT = 0xc018aa06;
-const FEATURE_PAGEFAULT_FLAG_WP = 1 << 0;
-const FEATURE_THREAD_ID = 1 << 8;
-const FEATURE_WP_UNPOPULATED = 1 << 13;
-const FEATURE_WP_ASYNC = 1 << 15;
-const FEATURE_MOVE = 1 << 16;
-const REGISTER_MISSING = 1;
-const REGISTER_WP = 2;
 const COPY_MODE_WP = 2;
 const MODE_DONTWAKE = 1;
 const EVENT_PAGEFAULT = 0x12;
@@ -47,64 +43,27 @@ const SCAN_REGIONS = 1024;
 const DISCARDS_MAX = 256;
 const REGION_WORDS = 6;
 const MADV_DONTNEED = 4;
-const MADV_NOHUGEPAGE = 15;
-const PROT_READ_WRITE = 3;
-const MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x4022;
 const POLLIN = 1;
-const O_RDONLY_CLOEXEC = 0o2000000;
 const EAGAIN = 11;
 const EBUSY = 16;
-const EINVAL = 22;
+const EEXIST = 17;
 const RETRIES_MAX = 1000;
 /** Bytes of a mask of processors: 1024 of them, as the C library has it. */
 const AFFINITY_BYTES = 128;
 
+const COMMON_FEATURES = UffdFeature.pagefaultFlagWp | UffdFeature.threadId;
 const TWO_32 = 0x1_0000_0000;
 
 /** What faults are for; see above. */
 export type FaultPurpose = 'paging' | 'protection';
 
-const COMMON_FEATURES = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_THREAD_ID;
-const FEATURES: Readonly<Record<FaultPurpose, number>> = {
-  paging: COMMON_FEATURES | FEATURE_WP_ASYNC | FEATURE_MOVE,
-  protection: COMMON_FEATURES | FEATURE_WP_UNPOPULATED,
-};
+function openFor(purpose: FaultPurpose): number {
+  if (purpose === 'protection') return openUffd('user-mode', COMMON_FEATURES | UffdFeature.wpUnpopulated);
+  return openUffd('privileged', COMMON_FEATURES | UffdFeature.wpAsync | UffdFeature.move);
+}
 
 /** What `wait` came back for; bits. */
 export const Woken = { fault: 1, request: 2 } as const;
-
-type LibraryCalls = ReturnType<typeof loadCalls>;
-
-function loadCalls() {
-  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
-  const library = koffi.load('libc.so.6');
-  return {
-    errno: (): number => koffi.errno(),
-    // The first argument of what varies is passed like any other on the processors that this runs on.
-    syscall: library.func('long syscall(long number, ulong a, ulong b, ulong c)'),
-    syscall5: library.func('syscall', 'long', ['long', 'long', 'void *', 'ulong', 'long', 'ulong']),
-    ioctl: library.func('int ioctl(int fd, ulong request, void *argument)'),
-    read: library.func('int64_t read(int fd, void *buffer, size_t length)'),
-    poll: library.func('int poll(void *descriptors, ulong count, int timeout)'),
-    open: library.func('int open(str path, int flags)'),
-    close: library.func('int close(int fd)'),
-    eventfd: library.func('int eventfd(uint initial, int flags)'),
-    madvise: library.func('int madvise(uintptr_t address, size_t length, int advice)'),
-    mmap: library.func('uintptr_t mmap(uintptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)'),
-    munmap: library.func('int munmap(uintptr_t address, size_t length)'),
-    // Moving no bytes returns where they are: the one way to learn the address of shared memory.
-    move: library.func('uintptr_t memmove(void *to, void *from, size_t length)'),
-    moveBytes: library.func('memmove', 'uintptr_t', ['uintptr_t', 'uintptr_t', 'size_t']),
-    setAffinity: library.func('int sched_setaffinity(int thread, size_t length, void *mask)'),
-    getAffinity: library.func('int sched_getaffinity(int thread, size_t length, void *mask)'),
-    getCpu: library.func('int sched_getcpu()'),
-  };
-}
-
-function put(words: Uint32Array, at: number, value: number): void {
-  words[at] = value >>> 0;
-  words[at + 1] = Math.floor(value / TWO_32);
-}
 
 /** Descriptors and buffers for the faults of this process; belongs to the thread that serves them. */
 export class UserFaults {
@@ -124,9 +83,10 @@ export class UserFaults {
   readonly #messageWords = new Uint32Array(this.#messages.buffer);
   readonly #polled: Int32Array;
   readonly #range = new Uint32Array(4);
-  readonly #protect = new Uint32Array(6);
+  readonly #protection: RangeProtection;
   readonly #transfer = new Uint32Array(10);
   readonly #transferResult = new Int32Array(this.#transfer.buffer);
+  #transferredBytes = 0;
   readonly #count = new Uint32Array(2);
   readonly #scan = new Uint32Array(SCAN_WORDS);
   readonly #regions = new Uint32Array(REGION_WORDS * SCAN_REGIONS);
@@ -140,77 +100,46 @@ export class UserFaults {
   readonly #allowed = new Uint8Array(AFFINITY_BYTES);
   readonly #mask = new Uint8Array(AFFINITY_BYTES);
 
-  /** @throws Error, with what the system refused. */
+  /** @throws SystemRefusal, Error. */
   constructor(purpose: FaultPurpose = 'paging') {
-    const calls = loadCalls();
+    const calls = libraryCalls();
     this.#calls = calls;
-    const call = SYS_USERFAULTFD[process.arch];
-    assert(process.platform === 'linux' && call !== undefined, 'there is no userfaultfd here');
-    const flags = O_CLOEXEC_NONBLOCK | (purpose === 'protection' ? USER_MODE_ONLY : 0);
-    this.descriptor = Number(calls.syscall(call, flags, 0, 0));
-    if (this.descriptor < 0) throw this.#refused('userfaultfd');
-    const api = new Uint32Array(6);
-    put(api, 0, UFFD_API);
-    put(api, 2, FEATURES[purpose]);
-    this.#control(UFFDIO_API, api, 'UFFDIO_API');
+    this.descriptor = openFor(purpose);
+    this.#protection = new RangeProtection(this.descriptor);
     this.requestDescriptor = Number(calls.eventfd(0, O_CLOEXEC_NONBLOCK));
     if (this.requestDescriptor < 0) throw this.#refused('eventfd');
-    this.#pagemap = Number(calls.open('/proc/self/pagemap', O_RDONLY_CLOEXEC));
-    if (this.#pagemap < 0) throw this.#refused('open of /proc/self/pagemap');
+    this.#pagemap = openForReading('/proc/self/pagemap');
     this.#processDescriptor = Number(calls.syscall(SYS_PIDFD_OPEN, process.pid, 0, 0));
     this.#polled = Int32Array.of(this.descriptor, POLLIN, this.requestDescriptor, POLLIN);
     // Held by this object: the system is given their addresses.
-    put(this.#scan, 0, 4 * SCAN_WORDS);
-    put(this.#scan, 10, this.addressOf(this.#regions));
-    put(this.#scan, 12, SCAN_REGIONS);
-    put(this.#scan, 18, PAGE_IS_WRITTEN);
-    put(this.#scan, 20, PAGE_IS_PRESENT | PAGE_IS_SWAPPED);
-    put(this.#scan, 22, PAGE_IS_WRITTEN);
-    this.#zerosAddress = this.addressOf(this.#zeros);
+    putWord(this.#scan, 0, 4 * SCAN_WORDS);
+    putWord(this.#scan, 10, addressOf(this.#regions));
+    putWord(this.#scan, 12, SCAN_REGIONS);
+    putWord(this.#scan, 18, PAGE_IS_WRITTEN);
+    putWord(this.#scan, 20, PAGE_IS_PRESENT | PAGE_IS_SWAPPED);
+    putWord(this.#scan, 22, PAGE_IS_WRITTEN);
+    this.#zerosAddress = addressOf(this.#zeros);
     if (Number(calls.getAffinity(0, AFFINITY_BYTES, this.#allowed)) < 0) throw this.#refused('sched_getaffinity');
-  }
-
-  /** Where the bytes of a view lie; they must be kept referenced while that is used. */
-  addressOf(view: Uint8Array | Uint32Array): number {
-    return Number(this.#calls.move(view, view, 0));
   }
 
   /** Address space of this process for pages that are put aside, to be given back by `unmap`. */
   map(lengthBytes: number): number {
-    const address = Number(this.#calls.mmap(0, lengthBytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1, 0));
-    if (!Number.isSafeInteger(address) || address <= 0) throw this.#refused('mmap');
-    return address;
+    return mapPages(lengthBytes);
   }
 
   unmap(address: number, lengthBytes: number): void {
-    this.#calls.munmap(address, lengthBytes);
+    unmapPages(address, lengthBytes);
   }
 
   /** From now on absent pages of this range are asked for here, and writes to protected ones are noted by the system. */
   register(address: number, lengthBytes: number): void {
-    this.#refuseLargePages(address, lengthBytes);
+    registerRange(this.descriptor, address, lengthBytes, RegisterMode.missing | RegisterMode.writeProtect);
     this.discard(address, lengthBytes);
-    this.#register(address, lengthBytes, REGISTER_MISSING | REGISTER_WP);
   }
 
   /** From now on writes to pages of this range are told of, where they are protected; nothing is. */
   registerWrites(address: number, lengthBytes: number): void {
-    this.#refuseLargePages(address, lengthBytes);
-    this.#register(address, lengthBytes, REGISTER_WP);
-  }
-
-  #register(address: number, lengthBytes: number, mode: number): void {
-    const words = new Uint32Array(8);
-    put(words, 0, address);
-    put(words, 2, lengthBytes);
-    put(words, 4, mode);
-    this.#control(UFFDIO_REGISTER, words, 'UFFDIO_REGISTER');
-  }
-
-  /** A system that has none does not know the advice. */
-  #refuseLargePages(address: number, lengthBytes: number): void {
-    if (Number(this.#calls.madvise(address, lengthBytes, MADV_NOHUGEPAGE)) >= 0) return;
-    if (this.#calls.errno() !== EINVAL) throw this.#refused('madvise');
+    registerRange(this.descriptor, address, lengthBytes, RegisterMode.writeProtect);
   }
 
   /** Waits for faults and requests; `Woken` bits, 0 after the time-out. */
@@ -246,7 +175,7 @@ export class UserFaults {
   copy(to: number, from: number, lengthBytes: number, writable: boolean, quietly: boolean): void {
     const mode = (writable ? 0 : COPY_MODE_WP) | (quietly ? MODE_DONTWAKE : 0);
     const errno = this.#transferAll(UFFDIO_COPY, to, from, lengthBytes, mode);
-    if (errno !== 0) throw new Error(`the system refused UFFDIO_COPY of ${lengthBytes} bytes (errno ${errno})`);
+    if (errno !== 0) throw new SystemRefusal(`UFFDIO_COPY of ${lengthBytes} bytes`, errno);
   }
 
   /** Makes an absent page one of zeros that may be written. */
@@ -254,18 +183,34 @@ export class UserFaults {
     this.copy(to, this.#zerosAddress, SYSTEM_PAGE_BYTES, writable, quietly);
   }
 
-  /** Moves pages, which come to be writable, to absent ones. */
+  /**
+   * Moves pages, which come to be writable, to absent ones.
+   *
+   * Where something of the system touches a page meanwhile, as compaction of memory does, `move_pages` of Linux (6.18, and perhaps others)
+   * begins anew at that page, moves it and its neighbours, forgets to count them, moves them once more, and says that something
+   * is in their way: it is themselves. It ends there, so they are a run that begins where it says that it stopped.
+   */
   move(to: number, from: number, lengthBytes: number, quietly: boolean): void {
-    const errno = this.#transferAll(UFFDIO_MOVE, to, from, lengthBytes, quietly ? MODE_DONTWAKE : 0);
-    if (errno === 0) return;
-    if (errno !== EBUSY && errno !== EAGAIN) {
-      throw new Error(`the system refused UFFDIO_MOVE of ${lengthBytes} bytes (errno ${errno})`);
-    }
-    // Pages that something else in the system refers to, such as a child process, cannot move; a copy can.
-    const doneBytes = this.#doneBytes();
-    for (let at = doneBytes; at < lengthBytes; at += SYSTEM_PAGE_BYTES) {
-      this.copy(to + at, from + at, SYSTEM_PAGE_BYTES, true, quietly);
-      this.discard(from + at, SYSTEM_PAGE_BYTES);
+    let doneBytes = 0;
+    while (doneBytes < lengthBytes) {
+      const restBytes = lengthBytes - doneBytes;
+      const errno = this.#transferAll(
+        UFFDIO_MOVE,
+        to + doneBytes,
+        from + doneBytes,
+        restBytes,
+        quietly ? MODE_DONTWAKE : 0,
+      );
+      if (errno === 0) return;
+      doneBytes += this.#transferredBytes;
+      const uncountedBytes =
+        errno === EEXIST ? this.#movedBytes(to + doneBytes, from + doneBytes, lengthBytes - doneBytes) : 0;
+      if (uncountedBytes > 0) {
+        if (!quietly) this.#wake(to + doneBytes, uncountedBytes);
+        doneBytes += uncountedBytes;
+      } else if (errno === EBUSY || errno === EAGAIN) {
+        return this.#moveByCopies(to + doneBytes, from + doneBytes, lengthBytes - doneBytes, quietly);
+      } else throw new SystemRefusal(`UFFDIO_MOVE of ${lengthBytes} bytes`, errno);
     }
   }
 
@@ -279,19 +224,12 @@ export class UserFaults {
    * whoever waits for that go on.
    */
   protect(address: number, lengthBytes: number, protects: boolean): void {
-    put(this.#protect, 0, address);
-    put(this.#protect, 2, lengthBytes);
-    put(this.#protect, 4, protects ? 1 : 0);
-    for (let tries = 0; Number(this.#calls.ioctl(this.descriptor, UFFDIO_WRITEPROTECT, this.#protect)) < 0; tries++) {
-      if (this.#calls.errno() !== EAGAIN || tries === RETRIES_MAX) throw this.#refused('UFFDIO_WRITEPROTECT');
-    }
+    this.#protection.set(address, lengthBytes, protects);
   }
 
   /** Lets whoever waits for a page try again. */
   wake(address: number): void {
-    put(this.#range, 0, address);
-    put(this.#range, 2, SYSTEM_PAGE_BYTES);
-    this.#control(UFFDIO_WAKE, this.#range, 'UFFDIO_WAKE');
+    this.#wake(address, SYSTEM_PAGE_BYTES);
   }
 
   /** Makes pages absent; what they held is gone. */
@@ -303,8 +241,8 @@ export class UserFaults {
   discardLater(address: number, lengthBytes: number): void {
     if (this.#discardCount === DISCARDS_MAX) this.discardNow();
     const at = 4 * this.#discardCount++;
-    put(this.#discards, at, address);
-    put(this.#discards, at + 2, lengthBytes);
+    putWord(this.#discards, at, address);
+    putWord(this.#discards, at + 2, lengthBytes);
     this.#discardBytes += lengthBytes;
   }
 
@@ -340,8 +278,8 @@ export class UserFaults {
    */
   scanWritten(address: number, first: number, end: number): number {
     const scan = this.#scan;
-    put(scan, 4, address + first * SYSTEM_PAGE_BYTES);
-    put(scan, 6, address + end * SYSTEM_PAGE_BYTES);
+    putWord(scan, 4, address + first * SYSTEM_PAGE_BYTES);
+    putWord(scan, 6, address + end * SYSTEM_PAGE_BYTES);
     const count = Number(this.#calls.ioctl(this.#pagemap, PAGEMAP_SCAN, scan));
     if (count < 0) throw this.#refused('PAGEMAP_SCAN');
     const regions = this.#regions;
@@ -390,36 +328,69 @@ export class UserFaults {
     this.#closeProcess();
   }
 
-  /** 0, or the number of the error that it ended with; `#doneBytes` then says how far it came. */
+  /** Pages that something else in the system refers to, such as a child process, cannot move; a copy can. */
+  #moveByCopies(to: number, from: number, lengthBytes: number, quietly: boolean): void {
+    for (let at = 0; at < lengthBytes; at += SYSTEM_PAGE_BYTES) {
+      this.copy(to + at, from + at, SYSTEM_PAGE_BYTES, true, quietly);
+      this.discard(from + at, SYSTEM_PAGE_BYTES);
+    }
+  }
+
+  /** Of pages none of which was there before: how much is there now from the first on, and no longer where it came from. */
+  #movedBytes(to: number, from: number, lengthBytes: number): number {
+    const present = this.#presentRun(to, lengthBytes);
+    return present.first === to ? Math.min(present.end - to, this.#presentRun(from, lengthBytes).first - from) : 0;
+  }
+
+  /** The first run of pages that are there, in memory or on their way to another place of it. */
+  #presentRun(address: number, lengthBytes: number): { first: number; end: number } {
+    const scan = new Uint32Array(SCAN_WORDS);
+    const region = new Uint32Array(REGION_WORDS);
+    const end = address + lengthBytes;
+    putWord(scan, 0, 4 * SCAN_WORDS);
+    putWord(scan, 4, address);
+    putWord(scan, 6, end);
+    putWord(scan, 10, addressOf(region));
+    putWord(scan, 12, 1);
+    putWord(scan, 20, PAGE_IS_PRESENT | PAGE_IS_SWAPPED);
+    const count = Number(this.#calls.ioctl(this.#pagemap, PAGEMAP_SCAN, scan));
+    if (count < 0) throw this.#refused('PAGEMAP_SCAN');
+    if (count === 0) return { first: end, end };
+    return { first: region[0] + region[1] * TWO_32, end: region[2] + region[3] * TWO_32 };
+  }
+
+  #wake(address: number, lengthBytes: number): void {
+    putWord(this.#range, 0, address);
+    putWord(this.#range, 2, lengthBytes);
+    this.#control(UFFDIO_WAKE, this.#range, 'UFFDIO_WAKE');
+  }
+
+  /** 0, or the number of the error that it ended with; `#transferredBytes` then says how far it came. */
   #transferAll(request: number, to: number, from: number, lengthBytes: number, mode: number): number {
     const words = this.#transfer;
     let doneBytes = 0;
     for (let tries = 0; ; tries++) {
-      put(words, 0, to + doneBytes);
-      put(words, 2, from + doneBytes);
-      put(words, 4, lengthBytes - doneBytes);
-      put(words, 6, mode);
-      put(words, 8, 0);
+      putWord(words, 0, to + doneBytes);
+      putWord(words, 2, from + doneBytes);
+      putWord(words, 4, lengthBytes - doneBytes);
+      putWord(words, 6, mode);
+      putWord(words, 8, 0);
       if (Number(this.#calls.ioctl(this.descriptor, request, words)) >= 0) return 0;
       const errno = this.#calls.errno();
       // The result is what was done, or the error that kept it from doing anything.
       if (this.#transferResult[9] === 0) doneBytes += this.#transferResult[8];
       if (errno !== EAGAIN || tries === RETRIES_MAX) {
-        put(words, 8, doneBytes);
+        this.#transferredBytes = doneBytes;
         return errno;
       }
     }
-  }
-
-  #doneBytes(): number {
-    return this.#transfer[8];
   }
 
   #control(request: number, words: Uint32Array, name: string): void {
     if (Number(this.#calls.ioctl(this.descriptor, request, words)) < 0) throw this.#refused(name);
   }
 
-  #refused(name: string): Error {
-    return new Error(`the system refused ${name} (errno ${this.#calls.errno()})`);
+  #refused(name: string): SystemRefusal {
+    return new SystemRefusal(name, this.#calls.errno());
   }
 }

@@ -1,4 +1,5 @@
 import { assert } from '../error/errors.ts';
+import { addressOf } from '../kernel/c-library.ts';
 import type { UserFaults } from '../kernel/user-faults.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_BYTES, controlRegion, PAGE_BYTES, PAGE_SHIFT, PageAccess } from '../memory/layout.ts';
@@ -71,7 +72,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
     const { buffer } = memory.memory;
     this.#access = new Uint8Array(buffer, controlRegion.pageStates, controlRegion.pageStatesBytes);
     this.#firstWrites = new Int32Array(buffer, controlRegion.firstWrites, 1);
-    const address = faults.addressOf(memory.bytes);
+    const address = addressOf(memory.bytes);
     this.#memoryAddress = address;
     this.#guestAddress = address + BIAS_BYTES;
     this.#lengthBytes = guestBytesMax;

@@ -16,7 +16,7 @@
  * all its pages are open.
  */
 import { SystemRefusal, addressOf } from '../kernel/c-library.ts';
-import { RangeProtection } from '../kernel/range-protection.ts';
+import { RangeProtection } from '../kernel/uffd.ts';
 import { MAPPED_PAGES_MAX } from '../format/paging-format.ts';
 import type { PageKernels } from '../format/page-kernels.ts';
 import type { GuestMemory, HostAccess } from '../memory/guest-memory.ts';
@@ -230,12 +230,12 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
   }
 
   #protect(first: number, last: number): void {
-    this.#attempt(() => this.#range.protect(this.#address + first * PAGE_BYTES, (last - first + 1) * PAGE_BYTES));
+    this.#attempt(() => this.#range.set(this.#address + first * PAGE_BYTES, (last - first + 1) * PAGE_BYTES, true));
   }
 
   #open(first: number, last: number): void {
     this.#states.fill(PageState.dirty, first, last + 1);
-    this.#attempt(() => this.#range.release(this.#address + first * PAGE_BYTES, (last - first + 1) * PAGE_BYTES));
+    this.#attempt(() => this.#range.set(this.#address + first * PAGE_BYTES, (last - first + 1) * PAGE_BYTES, false));
   }
 
   /** Where the other thread has ended, that is the reason and not what the system says of its descriptor. */

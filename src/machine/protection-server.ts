@@ -1,6 +1,6 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { assert } from '../error/errors.ts';
-import { RangeProtection } from '../kernel/range-protection.ts';
+import { addressOf } from '../kernel/c-library.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_BYTES, controlRegion, PAGE_BYTES, PageState } from '../memory/layout.ts';
 import { CopyOnWrite } from '../save/copy-on-write.ts';
@@ -28,7 +28,6 @@ export class ProtectionServer implements FaultService {
   readonly #poll: Int32Array;
   readonly #figures: ProtectionFigures;
   readonly #loop: FaultLoop;
-  readonly #range: RangeProtection;
   #guard: CopyOnWrite | undefined;
   /** Orders taken from the port. */
   #taken = 1;
@@ -43,9 +42,8 @@ export class ProtectionServer implements FaultService {
     this.#figures = new ProtectionFigures(figures);
     this.#loop = new FaultLoop(words, 'protection');
     const { faults } = this.#loop;
-    this.#address = faults.addressOf(this.#memory.bytes) + BIAS_BYTES;
+    this.#address = addressOf(this.#memory.bytes) + BIAS_BYTES;
     this.#lengthBytes = guestBytesMax;
-    this.#range = new RangeProtection(faults.descriptor);
     try {
       if (guestBytesMax > 0) faults.registerWrites(this.#address, guestBytesMax);
     } catch (error) {
@@ -71,7 +69,7 @@ export class ProtectionServer implements FaultService {
     this.#guard?.beforeWrite(page);
     // Counted before the guest goes on, which may ask at once; the time is known only after.
     this.#figures.countFault();
-    this.#range.release(this.#address + page * PAGE_BYTES, PAGE_BYTES);
+    this.#loop.faults.protect(this.#address + page * PAGE_BYTES, PAGE_BYTES, false);
     this.#figures.addTime(performance.now() - startMs);
   }
 

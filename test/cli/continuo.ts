@@ -9,7 +9,7 @@ import { onTestFinished } from 'vitest';
 import { assemble } from '../support/wat.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
-export const command = join(root, 'dist', 'cli', 'main.js');
+export const command = join(root, 'dist', 'command', 'main.js');
 export const workload = (name: string): string => join(root, 'dist', 'workloads', `${name}.wasm`);
 
 export interface RunOptions {

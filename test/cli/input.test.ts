@@ -1,10 +1,12 @@
 /** Input of a pipe that several runs of a job read one after the other: each byte goes to the program once. */
 import { spawn, spawnSync } from 'node:child_process';
-import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { command, program, scratch, sleep } from './continuo.ts';
 import { COPIES } from './guests.ts';
+
+const lengthOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
 it.runIf(process.platform === 'linux')(
   'input that flows while a job is stopped again and again is read once',
@@ -38,13 +40,16 @@ it.runIf(process.platform === 'linux')(
         const exited = new Promise<number | null>((settle) => child.on('exit', settle));
         let isOver = false;
         void exited.then(() => (isOver = true));
-        const stopMs = performance.now() + 500 + 50 * run;
+        const lengthBefore = lengthOf(output);
+        let stopMs = Infinity;
         let isStopped = false;
         // Less than a pipe takes, even while nobody reads.
         while (!isOver) {
           const line = `${number++}\n`;
           writeSync(end, line);
           written += line;
+          // It runs when it has written; before, a signal would end a process that does not know of signals yet.
+          if (stopMs === Infinity && lengthOf(output) > lengthBefore) stopMs = performance.now() + 100 + 50 * run;
           if (!isStopped && performance.now() > stopMs) {
             child.kill('SIGTERM');
             isStopped = true;

@@ -21,16 +21,6 @@ async function inspect(job: string): Promise<Report> {
 
 const generationsOf = ({ generations }: Report): number[] => generations.map(({ generation }) => generation);
 
-/** Waits until the job keeps so many checkpoints. */
-async function untilKept(job: string, count: number): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
-    await sleep(50);
-    const { exitCode, stdout } = await continuo(['inspect', '--json', job]);
-    if (exitCode === 0 && (JSON.parse(stdout) as Report).generations.length >= count) return;
-  }
-  throw new Error('the job took no checkpoints');
-}
-
 describe.each([
   { name: 'continuous', options: [] },
   { name: 'continuous, saved beside the program', options: ['--fork'] },
@@ -44,8 +34,8 @@ describe.each([
     const out = join(folder, 'out.txt');
     const path = program(folder, 'counts', counts(COUNT, TURNS));
     const run = ['--interval', '30ms', ...options];
-    const first = new RunningCommand(['run', '--job', job, '--keep', '3', ...run, '--stdout', out, path]);
-    await untilKept(job, 3);
+    const first = new RunningCommand(['run', '--verbose', '--job', job, '--keep', '3', ...run, '--stdout', out, path]);
+    await first.waitFor('checkpoint 4 ');
     for (let round = 0; round < 2; round++) {
       const running = round === 0 ? first : new RunningCommand(['resume', job, ...run]);
       await sleep(300);

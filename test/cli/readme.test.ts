@@ -31,29 +31,38 @@ function run(folder: string, file: string, args: readonly string[]): { stdout: s
 }
 
 describe('README.md', () => {
-  it('has examples of shell that run, in their order, and do what the text around them says', () => {
-    const folder = installation();
-    const examples = blocks('sh checked');
-    expect(examples).toHaveLength(11);
-    const outputs = examples.map((example) => run(folder, 'sh', ['-e', '-c', example]));
-    expect(outputs[0].stdout).toMatch(/^apsp size=300 seed=1 digest=[0-9a-f]{16}\n$/);
-    expect(outputs[1].stdout).toBe('');
-    expect(readFileSync(join(folder, 'digest.txt'), 'utf8')).toBe('sort size=100000 seed=1 digest=0d23bdabea9f9fc5\n');
-    expect(JSON.parse(readFileSync(join(folder, 'stats.json'), 'utf8'))).toMatchObject({ end: 'exited', exitCode: 0 });
-    expect(outputs[2].stdout).toMatch(/^floyd-warshall size=200 seed=1 digest=[0-9a-f]{16}\n$/);
-    expect(outputs[3].stdout).toContain('All 7 runs gave the same output.');
-    expect(readFileSync(join(folder, 'comparison.html'), 'utf8')).toContain('<svg');
-    expect(outputs[4].stderr).toContain('sorted had ended before, with exit code 0');
-    expect(outputs[5].stdout).toMatch(/^job +\S+my-job\nprogram +dist\/workloads\/apsp\.wasm /);
-    expect(outputs[6].stdout).toMatch(/^matmul size=700 seed=1 digest=[0-9a-f]{16}\njob +\S+steps\n/);
-    expect(outputs[7].stderr).toContain('moved is a job now, at checkpoint');
-    expect(outputs[8].stdout).toMatch(/^ +100 continuous .*\n +100 incremental /m);
-    expect(outputs[8].stdout).toMatch(/^Daly +every [\d.]+ s, expected overhead /m);
-    expect(outputs[9].stdout).toContain('Node.js');
-    const { stdout: undisturbed } = run(folder, process.execPath, ['examples/emscripten.mjs', 'solve']);
-    expect(undisturbed).toMatch(/^status 0, objective \d+\.?\d*\n$/);
-    expect(outputs[10].stdout).toBe(`stopped in the middle of the call\n${undisturbed}`);
-  });
+  it(
+    'has examples of shell that run, in their order, and do what the text around them says',
+    { timeout: 300_000 },
+    () => {
+      const folder = installation();
+      const examples = blocks('sh checked');
+      expect(examples).toHaveLength(11);
+      const outputs = examples.map((example) => run(folder, 'sh', ['-e', '-c', example]));
+      expect(outputs[0].stdout).toMatch(/^apsp size=300 seed=1 digest=[0-9a-f]{16}\n$/);
+      expect(outputs[1].stdout).toBe('');
+      expect(readFileSync(join(folder, 'digest.txt'), 'utf8')).toBe(
+        'sort size=100000 seed=1 digest=0d23bdabea9f9fc5\n',
+      );
+      expect(JSON.parse(readFileSync(join(folder, 'stats.json'), 'utf8'))).toMatchObject({
+        end: 'exited',
+        exitCode: 0,
+      });
+      expect(outputs[2].stdout).toMatch(/^floyd-warshall size=200 seed=1 digest=[0-9a-f]{16}\n$/);
+      expect(outputs[3].stdout).toContain('All 7 runs gave the same output.');
+      expect(readFileSync(join(folder, 'comparison.html'), 'utf8')).toContain('<svg');
+      expect(outputs[4].stderr).toContain('sorted had ended before, with exit code 0');
+      expect(outputs[5].stdout).toMatch(/^job +\S+my-job\nprogram +dist\/workloads\/apsp\.wasm /);
+      expect(outputs[6].stdout).toMatch(/^matmul size=700 seed=1 digest=[0-9a-f]{16}\njob +\S+steps\n/);
+      expect(outputs[7].stderr).toContain('moved is a job now, at checkpoint');
+      expect(outputs[8].stdout).toMatch(/^ +100 continuous .*\n +100 incremental /m);
+      expect(outputs[8].stdout).toMatch(/^Daly +every [\d.]+ s, expected overhead /m);
+      expect(outputs[9].stdout).toContain('Node.js');
+      const { stdout: undisturbed } = run(folder, process.execPath, ['examples/emscripten.mjs', 'solve']);
+      expect(undisturbed).toMatch(/^status 0, objective \d+\.?\d*\n$/);
+      expect(outputs[10].stdout).toBe(`stopped in the middle of the call\n${undisturbed}`);
+    },
+  );
 
   it('has examples of code that run', () => {
     const folder = installation();

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const command = join(root, 'dist', 'cli', 'main.js');
+const command = join(root, 'dist', 'command', 'main.js');
 const folder = fileURLToPath(new URL('restart/v1', import.meta.url));
 const program = ['dist/workloads/fib.wasm', '37', '1'];
 
@@ -30,14 +30,27 @@ for (const policy of ['continuous', 'incremental', 'sequential', 'none']) {
     { suffix: 'plain', options: [] },
     { suffix: 'sealed', options: seals },
   ]) {
-    const file = join(folder, `${policy}-${suffix}.bin`);
-    if (existsSync(file)) continue;
-    const { status, stderr } = spawnSync(process.execPath, [command, 'export', job, '-o', file, ...options], {
-      encoding: 'utf8',
-    });
-    if (status !== 0) throw new Error(stderr);
+    exportTo(join(folder, `${policy}-${suffix}.bin`), job, options);
   }
   rmSync(scratch, { recursive: true });
+}
+
+const deltas = join(folder, 'delta');
+mkdirSync(deltas, { recursive: true });
+const scratch = mkdtempSync(join(tmpdir(), 'continuo-compat-'));
+const job = join(scratch, 'job');
+await stopInTheMiddle(job, 'continuous');
+exportTo(join(deltas, 'base.bin'), job, []);
+await stopInTheMiddle(job, 'continuous');
+exportTo(join(deltas, 'changes.bin'), job, ['--since', join(deltas, 'base.bin')]);
+rmSync(scratch, { recursive: true });
+
+/** Not where the file is there. */
+function exportTo(file, job, options) {
+  if (existsSync(file)) return;
+  const words = [command, 'export', job, '-o', file, ...options];
+  const { status, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(stderr);
 }
 
 function stopInTheMiddle(job, policy) {

@@ -109,6 +109,23 @@ describe.runIf(isLinux)('a budget of memory with continuous', () => {
   });
 });
 
+describe.runIf(isLinux)('a run without a job', () => {
+  it('never waits for its paging file to be on the disk: nobody keeps it', async () => {
+    const rules: FaultRule[] = ['fdatasyncSync', 'fsyncSync'].map((call) => ({
+      call,
+      path: '',
+      from: 0,
+      fault: 'EIO',
+    }));
+    const args = ['run', '--memory', '40p', workload('apsp'), String(SIZE), '3'];
+    expect(await continuo(args, failing(rules))).toMatchObject({ exitCode: 0, stdout: EXPECTED });
+    const job = ['--job', join(scratch(), 'job')];
+    expect(await continuo([...args.slice(0, 1), ...job, ...args.slice(1)], failing(rules))).toMatchObject({
+      exitCode: 74,
+    });
+  });
+});
+
 describe.runIf(isLinux)('a device that lies', () => {
   it('a page that is read back wrong is noticed', async () => {
     const folder = scratch();

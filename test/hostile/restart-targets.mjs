@@ -1,5 +1,5 @@
 /** Restart files and sealed job directories, as the fuzzer damages them. */
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -12,6 +12,7 @@ import { ChunkKind, ChunkMethod, restartChunkTable, restartHeaderTable } from '.
 import { SEALED_BLOCK_BYTES, sealTable } from '../../dist/format/seal-format.js';
 import { decodeHostState } from '../../dist/machine/host-state.js';
 import { decodeMachineState } from '../../dist/machine/machine-state.js';
+import { applyToJob } from '../../dist/restart/apply.js';
 import { decompressed } from '../../dist/restart/compression.js';
 import { exportJob } from '../../dist/restart/export.js';
 import { importJob } from '../../dist/restart/import.js';
@@ -32,6 +33,8 @@ import { MemoryDevice } from './memory-device.mjs';
 
 const SECRET = { kind: 'key', key: new Uint8Array(32).fill(7) };
 const GENERATIONS = 3;
+/** The checkpoint that the delta builds on. */
+const BASE_GENERATION = 2;
 /** All that describes a run; of the programs of the other targets only what their readers look at. */
 const IDENTITY = {
   program: 'test',
@@ -58,20 +61,32 @@ function holdsOutput(device) {
   };
 }
 
-/** Restart files of one checkpoint, plain with no chunk compressed, and sealed; and its image, by its generation. */
+/**
+ * Restart files of one checkpoint, plain with no chunk compressed, and sealed; one of an older checkpoint and what changed since,
+ * as a delta; and the images, by their generations.
+ */
 async function restartFiles() {
   const device = new MemoryDevice([]);
   const store = Store.create(device, IDENTITY, PROGRAM);
   const memory = clearMemory(WASM_PAGES);
   store.attach(memory);
-  const images = takeCheckpoints(store, memory, GENERATIONS, holdsOutput(device));
+  let atBase;
+  const images = takeCheckpoints(store, memory, GENERATIONS, holdsOutput(device), (generation) => {
+    if (generation === BASE_GENERATION) atBase = new MemoryDevice(copyOf(device.files));
+  });
   store.close();
-  const write = async (secret) => {
+  const write = async (from, settings) => {
     const parts = [];
-    await exportJob(device, (bytes) => parts.push(Uint8Array.from(bytes)), { secret });
+    await exportJob(from, (bytes) => parts.push(Uint8Array.from(bytes)), settings);
     return Buffer.concat(parts);
   };
-  return { images, plain: uncompressed(await write(undefined)), sealed: await write(SECRET) };
+  return {
+    images,
+    plain: uncompressed(await write(device, {})),
+    sealed: await write(device, { secret: SECRET }),
+    base: await write(atBase, {}),
+    delta: uncompressed(await write(device, { since: BASE_GENERATION })),
+  };
 }
 
 /** The chunks of a plain file, as far as their lengths lead. */
@@ -190,9 +205,7 @@ function heldIn(device, state) {
 }
 
 function restartTarget(name, file, images, secret, fix) {
-  // In memory where that is to be had: each input syncs its files.
-  const folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'continuo-hostile-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const folder = folderInMemory();
   const whole = restart(folder, file, secret);
   if (whole.generation !== GENERATIONS) throw new Error('the file that is to be damaged does not restart');
   return {
@@ -210,6 +223,52 @@ function restartTarget(name, file, images, secret, fix) {
       if (found?.held !== whole.held) throw new Error('other output was held');
     },
   };
+}
+
+/** What `apply` takes: a refused one must leave the copy as it was, and one that is taken makes it what the other job became. */
+function deltaTarget(base, delta, images) {
+  const folder = folderInMemory();
+  const copy = join(folder, 'copy');
+  importJob(new BytesInput(base), { job: copy, grants: { directories: [] } });
+  const apply = (bytes) => {
+    const job = mkdtempSync(join(folder, 'a-'));
+    const look = () => openAndLoad(openStore(new FileDevice(job), undefined).store);
+    try {
+      cpSync(copy, job, { recursive: true });
+      try {
+        applyToJob(new BytesInput(bytes), { job });
+      } catch (error) {
+        const kept = look();
+        if (kept.image.equals(images[BASE_GENERATION])) throw error;
+        throw new Error('a refused delta changed the copy', { cause: error });
+      }
+      return look();
+    } finally {
+      rmSync(job, { recursive: true });
+    }
+  };
+  if (!apply(delta).image.equals(images[GENERATIONS])) throw new Error('the delta that is to be damaged is not taken');
+  return {
+    name: 'delta',
+    files: new Map([['paging', delta]]),
+    damaged: ['paging'],
+    spots: [0, ...[...chunksOf(delta)].map(({ at }) => at)],
+    fix(files) {
+      fixChunks(files.get('paging'));
+      fixHeader(files.get('paging'));
+    },
+    read(files, fixed) {
+      const { image } = apply(files.get('paging'));
+      if (!fixed && !image.equals(images[GENERATIONS])) throw new Error('a damaged delta gave wrong contents');
+    },
+  };
+}
+
+/** In memory where that is to be had: each input syncs its files. */
+function folderInMemory() {
+  const folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'continuo-hostile-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
 }
 
 /** A job directory that is sealed, and its files as they were at every checkpoint. */
@@ -266,9 +325,10 @@ const copyOf = (files) => new Map([...files].map(([name, bytes]) => [name, Uint8
 
 /** Each kind with its share of the inputs. */
 export async function restartTargets() {
-  const { images, plain, sealed } = await restartFiles();
+  const { images, plain, sealed, base, delta } = await restartFiles();
   return [
     [16, restartTarget('restart file', plain, images, undefined, (file) => (fixChunks(file), fixHeader(file)))],
+    [8, deltaTarget(base, delta, images)],
     [8, restartTarget('sealed restart file', sealed, images, SECRET, fixHeader)],
     [
       8,

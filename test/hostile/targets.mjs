@@ -219,7 +219,7 @@ function traceTarget() {
   const path = join(folder, 'trace');
   const words = ['trace', '-o', path, '--every', '5000', workloadPath('apsp'), '24', '1'];
   const { status, stderr } = spawnSync(process.execPath, [
-    fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url)),
+    fileURLToPath(new URL('../../dist/command/main.js', import.meta.url)),
     ...words,
   ]);
   if (status !== 0) throw new Error(`no trace was made: ${String(stderr)}`);

@@ -80,7 +80,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
       let kills = -1;
       for (; ended === null; kills++) {
         const running = new RunningCommand(args);
-        if (kills < 7) {
+        if (kills < 5) {
           await sleep(300 + random.below(400));
           running.kill('SIGKILL');
         }

@@ -12,7 +12,7 @@ import { moduleUrl, nobody, script, setpriv, writesForEver } from './machine-scr
 
 const paged = "frameCount: 16, tracker: 'kernel', intervalMs: 0";
 
-describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 60_000 }, () => {
+describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 120_000 }, () => {
   it('is stopped with an error when the thread that pages it dies', async () => {
     const { exitCode, output } = await script(writesForEver(paged, 'pager.terminate();'), 20_000);
     expect({ exitCode, output }).toMatchObject({
@@ -57,7 +57,7 @@ describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 60_000
     const { status, stderr } = run('kernel');
     expect({ status, stderr }).toMatchObject({
       status: 2,
-      stderr: expect.stringMatching(/--tracker kernel cannot be had here: the system refused userfaultfd/),
+      stderr: expect.stringMatching(/--tracker kernel cannot be had here: the system refuses userfaultfd/),
     });
     const paged = run('auto');
     expect({ status: paged.status, stderr: paged.stderr }).toMatchObject({

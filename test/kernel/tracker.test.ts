@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { mapScratch, unmapScratch } from '../../src/kernel/c-library.ts';
-import { openUffd, UffdFeature, WriteNotes } from '../../src/kernel/write-notes.ts';
+import { mapPages, unmapPages } from '../../src/kernel/c-library.ts';
+import { openUffd, UffdFeature } from '../../src/kernel/uffd.ts';
+import { WriteNotes } from '../../src/kernel/write-notes.ts';
 import { GuestMemory } from '../../src/memory/guest-memory.ts';
 import { BIAS_BYTES, BIAS_WASM_PAGES, PAGE_BYTES, PAGES_PER_WASM_PAGE } from '../../src/memory/layout.ts';
 import { KernelTracker } from '../../src/pager/kernel-tracker.ts';
@@ -196,8 +197,8 @@ describe.runIf(kernelTracks)('the tracker that asks the kernel', () => {
 
   it('says what the system refused', () => {
     expect(() => openUffd('user-mode', 2 ** 40)).toThrow('the system refuses UFFDIO_API (EINVAL)');
-    const at = mapScratch(PAGE_BYTES);
-    unmapScratch(at, PAGE_BYTES);
+    const at = mapPages(PAGE_BYTES);
+    unmapPages(at, PAGE_BYTES);
     expect(() => new WriteNotes(at, PAGE_BYTES)).toThrow('the system refuses');
     expect(UffdFeature.wpAsync).toBe(0x8000);
   });

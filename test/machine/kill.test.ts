@@ -45,8 +45,8 @@ describe('workloads, killed until they are done', () => {
   it.each([
     { name: 'apsp', args: ['500', '1', '--print-rows'] },
     { name: 'floyd-warshall', args: ['700', '1'] },
-    { name: 'matmul', args: ['1100', '1'] },
-    { name: 'fib', args: ['40', '1'] },
+    { name: 'matmul', args: ['900', '1'] },
+    { name: 'fib', args: ['39', '1'] },
     { name: 'sort', args: ['1000000', '1'] },
   ])('$name', async ({ name, args }) => {
     await expectSameOutput(workload(name), args, plainOutput(workload(name), args), 350);
@@ -58,7 +58,7 @@ describe('programs in C, killed until they are done', () => {
   if (!hasClang) console.log('Programs in C are left out: clang or wasm-ld is not there.');
   it.each(kernels)('%s', async (name) => {
     const path = join(scratch(), `${name}.wasm`);
-    await expectSameOutput(path, [], compileKernelCommand(name, 24, path), 250);
+    await expectSameOutput(path, [], compileKernelCommand(name, 16, path), 250);
   });
 });
 

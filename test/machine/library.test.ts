@@ -114,8 +114,14 @@ describe('Machine.start', () => {
     const resumedFrom: number[] = [];
     for (;;) {
       const machine = Machine.start(options);
-      machine.on('running', (event) => resumedFrom.push(event.resumedFrom));
-      await Promise.race([sleep(200), machine.ended]);
+      const isRunning = new Promise<void>((settle) => {
+        machine.on('running', (event) => {
+          resumedFrom.push(event.resumedFrom);
+          settle();
+        });
+      });
+      await Promise.race([isRunning, machine.ended]);
+      await Promise.race([sleep(100), machine.ended]);
       machine.stop();
       const end = await machine.ended;
       if (end.kind === 'stopped') expect(end.generation).toBeGreaterThan(1);

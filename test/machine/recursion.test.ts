@@ -44,7 +44,7 @@ const recursive = (shape: string, depth: number, iterations: number): string => 
   ${shape}
   (func (export "_start") (drop (call $down (i32.const ${depth})))))`;
 
-/** The depth at which plain Node.js, as it is started by default, overflows its stack, to the last tenth. */
+/** The greatest depth at which plain Node.js, as it is started by default, does not overflow its stack, to the last tenth. */
 function plainDepth(folder: string, shape: string): number {
   const script = join(folder, 'plain.mjs');
   writeFileSync(
@@ -53,22 +53,18 @@ function plainDepth(folder: string, shape: string): number {
      const { exports } = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(process.argv[2])), {});
      exports._start();`,
   );
-  let depth = 1000;
-  for (;;) {
-    const next = Math.ceil(depth * 1.1);
-    const { status, stderr } = spawnSync(
-      process.execPath,
-      [script, program(folder, 'plain', recursive(shape, next, 1))],
-      {
-        encoding: 'utf8',
-      },
-    );
-    if (status !== 0) {
-      expect(stderr).toContain('Maximum call stack size exceeded');
-      return depth;
-    }
-    depth = next;
+  const depthAt = (step: number): number => Math.ceil(1000 * 1.1 ** step);
+  let [fits, overflows] = [0, 64];
+  while (overflows - fits > 1) {
+    const step = (fits + overflows) >>> 1;
+    const words = [script, program(folder, 'plain', recursive(shape, depthAt(step), 1))];
+    const { status, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' });
+    if (status !== 0) expect(stderr).toContain('Maximum call stack size exceeded');
+    if (status === 0) fits = step;
+    else overflows = step;
   }
+  expect(overflows).toBeLessThan(64);
+  return depthAt(fits);
 }
 
 it.each(Object.entries(shapes))('%s', { timeout: 120_000 }, async (_, shape) => {
@@ -81,7 +77,7 @@ it.each(Object.entries(shapes))('%s', { timeout: 120_000 }, async (_, shape) => 
   });
   const wasm = program(folder, 'deep', recursive(shape, depth, 400_000_000));
   const job = join(folder, 'job');
-  const running = new RunningCommand(['run', '--job', job, '--interval', '50ms', '--verbose', wasm]);
+  const running = new RunningCommand(['run', '--job', job, '--interval', '20ms', '--verbose', wasm]);
   // The first checkpoints are of the stack at its deepest; then another process goes on from there.
   await running.waitFor('checkpoint 4 ');
   running.kill('SIGKILL');

@@ -10,7 +10,7 @@ import { hasExceptionsByReference } from '../../src/machine/engine-features.ts';
 // cannot be had here is skipped with the reason. `bench/programs` has the harness, and all of the programs.
 
 const harness = fileURLToPath(new URL('../../bench/programs/run.mjs', import.meta.url));
-const KILLS = 3;
+const KILLS = 2;
 const TIMEOUT_MS = 240_000;
 
 interface Outcome {

@@ -7,6 +7,7 @@ import { PAGE_BYTES } from '../../src/memory/layout.ts';
 import { decodeHostState, type HostState } from '../../src/machine/host-state.ts';
 import { decodeMachineState } from '../../src/machine/machine-state.ts';
 import { continuo, RunningCommand, sleep } from '../cli/continuo.ts';
+import type { Random } from '../support/random.ts';
 
 /** What a job directory holds: all pages, and the machine state. */
 export interface Contents {
@@ -48,6 +49,12 @@ export async function runSome(args: readonly string[], ms: number): Promise<void
   running.kill('SIGTERM');
   const { exitCode, stderr } = await running.ended;
   expect([exitCode, stderr]).toEqual([85, stderr]);
+}
+
+/** So many instants between two times, one in each part of the same length. */
+export function instants(random: Random, count: number, fromMs: number, toMs: number): number[] {
+  const partMs = (toMs - fromMs) / count;
+  return Array.from({ length: count }, (_, k) => Math.round(fromMs + k * partMs + random.below(partMs)));
 }
 
 /** Runs a command that must succeed. */

@@ -2,11 +2,16 @@
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { contentsOf, continuo, program, RunningCommand, scratch, sleep } from '../cli/continuo.ts';
+import { contentsOf, continuo, program, RunningCommand, scratch } from '../cli/continuo.ts';
 import { counted, counts } from '../cli/guests.ts';
+import { seed } from '../machine/kill-schedule.ts';
+import { Random } from '../support/random.ts';
+import { instants } from './copies.ts';
 
 const COUNT = 150;
-const TURNS = 14_000_000;
+const TURNS = 10_000_000;
+
+console.log(`Instants of the kills: CONTINUO_TEST_SEED=${seed}`);
 
 interface Report {
   readonly generations: readonly { readonly generation: number }[];
@@ -15,14 +20,6 @@ interface Report {
 async function keptBy(job: string, ...seal: string[]): Promise<number[]> {
   const { exitCode, stdout } = await continuo(['inspect', '--json', job, ...seal]);
   return exitCode === 0 ? (JSON.parse(stdout) as Report).generations.map(({ generation }) => generation) : [];
-}
-
-async function untilKept(job: string, count: number, ...seal: string[]): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
-    await sleep(50);
-    if ((await keptBy(job, ...seal)).length >= count) return;
-  }
-  throw new Error('the job took no checkpoints');
 }
 
 /** What a branch writes: the rest of what its original writes. */
@@ -50,8 +47,8 @@ it.each([
     const job = join(folder, 'job');
     const path = program(folder, 'counts', counts(COUNT, TURNS));
     const run = ['--interval', '40ms', ...options];
-    const running = new RunningCommand(['run', '--job', job, '--keep', '3', ...run, path], { pipe: true });
-    await untilKept(job, 3, ...seal);
+    const running = new RunningCommand(['run', '--job', job, '--keep', '3', '--verbose', ...run, path], { pipe: true });
+    await running.waitFor('checkpoint 4 ');
     // Beside the job: the newest, which it is asked for.
     const beside = await continuo(['fork', job, '--job', join(folder, 'beside'), ...seal]);
     expect([beside.exitCode, beside.stderr]).toEqual([0, expect.stringContaining('go on with it: continuo resume')]);
@@ -94,7 +91,7 @@ it.each([
 
 it(
   'gives the branch nothing that its original writes, and no file that is not what it was',
-  { timeout: 60_000 },
+  { timeout: 120_000 },
   async () => {
     const folder = scratch();
     const job = join(folder, 'job');
@@ -104,6 +101,7 @@ it(
     const path = program(folder, 'counts', counts(COUNT, TURNS));
     const args = [
       'run',
+      '--verbose',
       '--job',
       job,
       '--keep',
@@ -117,7 +115,7 @@ it(
       path,
     ];
     const running = new RunningCommand(args);
-    await untilKept(job, 3);
+    await running.waitFor('checkpoint 4 ');
     running.kill('SIGTERM');
     expect((await running.ended).exitCode).toBe(85);
     const before = { ...contentsOf(job), ...contentsOf(data), out: readFileSync(out, 'utf8') };
@@ -186,7 +184,7 @@ const LOGS = `(module
     (drop (call $write (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 8)))
     (loop $again (i32.store (i32.const 32) (i32.const 1)) (br $again))))`;
 
-it('refuses a directory in which both have a file open to write', { timeout: 60_000 }, async () => {
+it('refuses a directory in which both have a file open to write', { timeout: 120_000 }, async () => {
   const folder = scratch();
   const [job, data, own] = [join(folder, 'job'), join(folder, 'data'), join(folder, 'own')];
   mkdirSync(data);
@@ -220,14 +218,15 @@ it('a kill at any instant leaves a whole branch or none', { timeout: 120_000 }, 
   const folder = scratch();
   const job = join(folder, 'job');
   const path = program(folder, 'counts', counts(COUNT, TURNS));
-  const running = new RunningCommand(['run', '--job', job, '--keep', '3', '--interval', '40ms', path], { pipe: true });
-  await untilKept(job, 3);
+  const args = ['run', '--job', job, '--keep', '3', '--verbose', '--interval', '40ms', path];
+  const running = new RunningCommand(args, { pipe: true });
+  await running.waitFor('checkpoint 4 ');
   running.kill('SIGKILL');
   await running.ended;
   const before = contentsOf(job);
   const at = (await keptBy(job))[1];
   let killed = 0;
-  for (let delayMs = 60; delayMs <= 340; delayMs += 40) {
+  for (const delayMs of instants(new Random(seed), 4, 60, 340)) {
     const branch = join(folder, `branch-${delayMs}`);
     const forking = new RunningCommand(['fork', job, '--at', String(at), '--job', branch]);
     setTimeout(() => forking.kill('SIGKILL'), delayMs);

@@ -6,6 +6,11 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { POLICY_NAMES } from '../../src/checkpoint/checkpoint-store.ts';
 import { command, continuo, program, root, RunningCommand, scratch, sleep, workload } from '../cli/continuo.ts';
 import { counted, counts } from '../cli/guests.ts';
+import { seed } from '../machine/kill-schedule.ts';
+import { Random } from '../support/random.ts';
+import { instants } from './copies.ts';
+
+console.log(`Instants of the kills: CONTINUO_TEST_SEED=${seed}`);
 
 const PROGRAM = [workload('apsp'), '600', '1'];
 let expected: string;
@@ -44,21 +49,26 @@ describe.each(POLICY_NAMES)('a job of the policy %s', (policy) => {
 });
 
 describe.each(['continuous', 'incremental', 'sequential'])('a running job of the policy %s', (policy) => {
-  it('is asked for a checkpoint, exported, and goes on; so does its copy', { timeout: 60_000 }, async () => {
+  it('is asked for a checkpoint, exported, and goes on; so does its copy', { timeout: 120_000 }, async () => {
     const folder = scratch();
     const file = join(folder, 'job.restart');
     const job = join(folder, 'job');
     const args = ['run', '--job', job, '--verbose', '--interval', 'none', '--policy', policy, ...PROGRAM];
     const running = new RunningCommand(args);
     await running.waitFor('checkpoint 1 ');
-    const exported = await continuo(['export', job, '-o', file]);
+    // The program stands still while the other process starts, which may take longer than the program has to run.
+    running.kill('SIGSTOP');
+    const exporting = continuo(['export', job, '-o', file]);
+    await sleep(500);
+    running.kill('SIGCONT');
+    const exported = await exporting;
     expect([exported.exitCode, exported.stderr]).toEqual([0, expect.stringContaining('checkpoint 2 of')]);
     expect((await running.ended).stdout).toBe(expected);
     const copy = await continuo(['restart', file, '--job', join(folder, 'copy')]);
     expect([copy.exitCode, copy.stdout]).toEqual([0, expected]);
   });
 
-  it('is exported while it commits all the time', { timeout: 60_000 }, async () => {
+  it('is exported while it commits all the time', { timeout: 120_000 }, async () => {
     const folder = scratch();
     const file = join(folder, 'job.restart');
     const job = join(folder, 'job');
@@ -81,7 +91,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('a running job of the
 
 it.each(['continuous', 'sequential'])(
   'a job of the policy %s is moved through a pipe, sealed',
-  { timeout: 60_000 },
+  { timeout: 120_000 },
   async (policy) => {
     const folder = scratch();
     const job = await stoppedJob(folder, '--policy', policy);
@@ -104,7 +114,7 @@ it('a kill at any instant of an export or a restart loses nothing', { timeout: 1
   const file = join(folder, 'job.restart');
   expect((await continuo(['export', job, '-o', file])).exitCode).toBe(0);
   const before = readFileSync(file);
-  for (let delayMs = 60; delayMs <= 300; delayMs += 40) {
+  for (const delayMs of instants(new Random(seed), 4, 60, 300)) {
     const exporting = new RunningCommand(['export', job, '-o', file]);
     setTimeout(() => exporting.kill('SIGKILL'), delayMs);
     await exporting.ended;
@@ -123,7 +133,7 @@ it('a kill at any instant of an export or a restart loses nothing', { timeout: 1
   }
 });
 
-it('output that was held is neither lost nor repeated', { timeout: 60_000 }, async () => {
+it('output that was held is neither lost nor repeated', { timeout: 120_000 }, async () => {
   const folder = scratch();
   const file = join(folder, 'job.restart');
   const job = await stoppedJob(folder);
@@ -139,7 +149,7 @@ it('output that was held is neither lost nor repeated', { timeout: 60_000 }, asy
 it('what a file has of the output is not in what the restarted job writes', { timeout: 120_000 }, async () => {
   const folder = scratch();
   const [job, out] = [join(folder, 'job'), join(folder, 'out')];
-  const path = program(folder, 'counts', counts(60, 80_000_000));
+  const path = program(folder, 'counts', counts(60, 40_000_000));
   const descriptor = openSync(out, 'w');
   const running = new RunningCommand(['run', '--job', job, '--interval', 'none', '--verbose', path], {
     stdout: descriptor,

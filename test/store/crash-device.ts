@@ -110,9 +110,11 @@ export class CrashDevice implements Device {
 class GrowingBytes {
   sizeBytes: number;
   #bytes: Uint8Array;
+  /** Nobody else's: what was given is copied before the first change of it. */
+  #isOwn = false;
 
   constructor(bytes: Uint8Array) {
-    this.#bytes = Uint8Array.from(bytes);
+    this.#bytes = bytes;
     this.sizeBytes = bytes.length;
   }
 
@@ -128,6 +130,7 @@ class GrowingBytes {
 
   write(bytes: Uint8Array, atBytes: number): void {
     if (atBytes + bytes.length > this.sizeBytes) this.resize(atBytes + bytes.length);
+    this.#own();
     this.#bytes.set(bytes, atBytes);
   }
 
@@ -136,10 +139,17 @@ class GrowingBytes {
       const bytes = new Uint8Array(Math.max(sizeBytes, 2 * this.#bytes.length));
       bytes.set(this.#bytes);
       this.#bytes = bytes;
+      this.#isOwn = true;
     } else if (sizeBytes < this.sizeBytes) {
+      this.#own();
       this.#bytes.fill(0, sizeBytes, this.sizeBytes);
     }
     this.sizeBytes = sizeBytes;
+  }
+
+  #own(): void {
+    if (!this.#isOwn) this.#bytes = Uint8Array.from(this.#bytes);
+    this.#isOwn = true;
   }
 }
 

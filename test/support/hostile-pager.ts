@@ -11,6 +11,7 @@ import {
 import { Random } from './random.ts';
 
 const GARBAGE = 0xa5;
+const garbagePage = new Uint8Array(PAGE_BYTES).fill(GARBAGE);
 /** A guest that uses far more than its frames again and again is left alone after so many: it would take minutes. */
 const EVICTIONS_MAX = 20_000;
 
@@ -105,10 +106,10 @@ export class HostilePager {
 
   #expectGarbage(page: number): void {
     const place = BIAS_BYTES + page * PAGE_BYTES;
-    const { bytes } = this.#memory;
-    for (let at = place; at < place + PAGE_BYTES; at++) {
-      if (bytes[at] !== GARBAGE) throw new Error(`page ${page} was written at ${at - place} while it was absent`);
-    }
+    const contents = this.#memory.bytes.subarray(place, place + PAGE_BYTES);
+    if (Buffer.compare(contents, garbagePage) === 0) return;
+    const at = contents.findIndex((byte) => byte !== GARBAGE);
+    throw new Error(`page ${page} was written at ${at} while it was absent`);
   }
 
   #grow(): void {

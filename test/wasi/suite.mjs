@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 
 const SAFEPOINTS = 2000;
 const TIME_MS_MAX = 60_000;
-const COMMAND = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const COMMAND = fileURLToPath(new URL('../../dist/command/main.js', import.meta.url));
 
 /** `node:wasi` on Node 20 aborts at random with turbo fast calls, and gives no environment when there is none. */
 const NODE_PROGRAM = `

@@ -134,7 +134,7 @@ it.each(names)('%s with the calls that direct checkpoints prints the same', (nam
   const module = new WebAssembly.Module(readFileSync(path(`dist/workloads/${name}.directed.wasm`)));
   const modules = new Set(WebAssembly.Module.imports(module).map((entry) => entry.module));
   expect([...modules].toSorted()).toEqual(['continuo', 'wasi_snapshot_preview1']);
-  const command = [path('dist/cli/main.js'), 'run', path(`dist/workloads/${name}.directed.wasm`)];
+  const command = [path('dist/command/main.js'), 'run', path(`dist/workloads/${name}.directed.wasm`)];
   const { stdout } = spawnSync(process.execPath, [...command, String(size), String(seed)], { encoding: 'utf8' });
   expect(stdout).toBe(`${name} size=${size} seed=${seed} digest=${digest}\n`);
 });
