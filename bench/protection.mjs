@@ -1,6 +1,7 @@
 // First writes that are told before they are made, by checks in the code and by the kernel: what one costs, against a program in C that does
-// no more than it must; and the run time of programs under `incremental` and with `--fork`, against one that keeps no checkpoints. Variants
-// take turns; figures are medians of the turns' ratios.
+// no more than it must; and the run time of programs under `incremental` and with `--fork`, pauses included, against plain V8's optimised tier. Variants
+// take turns; figures are medians of the turns' ratios. Processor time, of all threads against a run that keeps no checkpoints, tells something on a
+// machine with other work too.
 //   node bench/protection.mjs [--rounds N] [--interval MS] [--pages N] [--json FILE] [program …]
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -10,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import wabt from 'wabt';
 import { Machine } from '../dist/index.js';
 import { kernelProtectionObstacle } from '../dist/kernel/protection-probe.js';
-import { geometricMean, machineFacts, median, parseArguments, writeResult } from './measure.mjs';
+import { geometricMean, machineFacts, median, parseArguments, plainMs, writeResult } from './measure.mjs';
 
 const { options, rest } = parseArguments({ rounds: '5', interval: '100', pages: '8192', json: '' });
 const rounds = Number(options.rounds);
@@ -42,8 +43,12 @@ try {
   }
   const summary = {};
   for (const variant of Object.keys(programs[0]?.ratios ?? {})) {
-    summary[variant] = geometricMean(programs.map(({ ratios }) => ratios[variant].run));
-    console.log(`geometric mean of run times, ${variant}: ${summary[variant].toFixed(3)}`);
+    const mean = (figure) => geometricMean(programs.map(({ ratios }) => ratios[variant][figure]));
+    summary[variant] = { whole: mean('whole'), processorTime: mean('processorTime') };
+    const { whole, processorTime } = summary[variant];
+    console.log(
+      `geometric means, ${variant}: run time ${whole.toFixed(3)}, processor time ${processorTime.toFixed(3)}`,
+    );
   }
   if (options.json)
     writeResult(options.json, { ...machineFacts(), rounds, intervalMs, firstWrites, programs, summary });
@@ -134,42 +139,45 @@ async function writeUs(program, policy, tracker) {
 }
 
 async function measureProgram(name, args) {
+  const file = fileURLToPath(new URL(`../dist/workloads/${name}.wasm`, import.meta.url));
   const variants = Object.keys(WAYS).flatMap((way) => ['software', 'kernel'].map((tracker) => ({ way, tracker })));
   const turns = [];
   for (let round = 0; round < rounds; round++) {
-    const turn = { none: await run(name, args, { policy: 'none', fork: false }, 'software') };
+    const turn = { plain: plainMs(file, args), none: await run(file, args, { policy: 'none', fork: false }, 'none') };
     for (let k = 0; k < variants.length; k++) {
       const { way, tracker } = variants[(round + k) % variants.length];
-      turn[`${way}, ${tracker}`] = await run(name, args, WAYS[way], tracker);
+      turn[`${way}, ${tracker}`] = await run(file, args, WAYS[way], tracker);
     }
     turns.push(turn);
   }
   const ratios = {};
   for (const variant of Object.keys(turns[0])) {
-    if (variant === 'none') continue;
+    if (variant === 'plain' || variant === 'none') continue;
     const of = (figure) => median(turns.map((turn) => turn[variant][figure]));
     ratios[variant] = {
-      guest: median(turns.map((turn) => turn[variant].guestMs / turn.none.guestMs)),
-      run: median(turns.map((turn) => turn[variant].runMs / turn.none.runMs)),
+      guest: median(turns.map((turn) => turn[variant].guestMs / turn.plain)),
+      whole: median(turns.map((turn) => (turn[variant].guestMs + turn[variant].pausesMs) / turn.plain)),
+      processorTime: median(turns.map((turn) => turn[variant].cpuMs / turn.none.cpuMs)),
       checkpoints: of('checkpoints'),
       protectionFaults: of('protectionFaults'),
       protectionUs: of('protectionUs'),
       copyFaults: of('copyFaults'),
     };
   }
-  const noneMs = median(turns.map(({ none }) => none.runMs));
+  const plain = median(turns.map((turn) => turn.plain));
   const text = Object.entries(ratios).map(
-    ([variant, { run: whole, guest }]) => `${variant} ${whole.toFixed(2)} (${guest.toFixed(2)})`,
+    ([variant, { whole, guest, processorTime }]) =>
+      `${variant} ${whole.toFixed(2)} (${guest.toFixed(2)}; ${processorTime.toFixed(2)})`,
   );
-  console.log(name.padEnd(15), `${noneMs.toFixed(0)} ms`, text.join('; '));
-  return { name: [name, ...args].join(' '), noneMs, ratios };
+  console.log(name.padEnd(15), `${plain.toFixed(0)} ms`, text.join('; '));
+  return { name: [name, ...args].join(' '), plainMs: plain, ratios };
 }
 
-async function run(name, args, { policy, fork }, tracker) {
-  const file = fileURLToPath(new URL(`../dist/workloads/${name}.wasm`, import.meta.url));
+async function run(file, args, { policy, fork }, tracker) {
+  const cpuBefore = process.cpuUsage();
   const machine = Machine.start({
     program: fs.readFileSync(file),
-    name,
+    name: file,
     arguments: args,
     job: path.join(folder, 'job'),
     fresh: true,
@@ -177,13 +185,19 @@ async function run(name, args, { policy, fork }, tracker) {
     stdout: { kind: 'sink', write: () => {} },
     policy,
     fork,
-    tracker,
+    tracker: tracker === 'none' ? 'software' : tracker,
   });
   let checkpoints = 0;
-  machine.on('checkpoint', ({ trigger }) => (checkpoints += trigger === 'request' ? 1 : 0));
+  let pausesMs = 0;
+  machine.on('checkpoint', ({ trigger, pauseMs }) => {
+    if (trigger !== 'request') return;
+    checkpoints++;
+    pausesMs += pauseMs;
+  });
   const end = await machine.ended;
-  const { guestMs, runMs, paging, copyFaults } = end;
-  if (policy !== 'none' && end.tracker?.name !== tracker) throw new Error(`the tracker was ${end.tracker?.name}`);
+  const { user, system } = process.cpuUsage(cpuBefore);
+  const { guestMs, paging, copyFaults } = end;
+  if (end.tracker?.name !== tracker) throw new Error(`the tracker was ${end.tracker?.name}`);
   const { protectionFaults = 0, protectionUs = 0 } = paging ?? {};
-  return { guestMs, runMs, checkpoints, protectionFaults, protectionUs, copyFaults };
+  return { guestMs, pausesMs, cpuMs: (user + system) / 1000, checkpoints, protectionFaults, protectionUs, copyFaults };
 }
