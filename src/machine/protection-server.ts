@@ -65,11 +65,14 @@ export class ProtectionServer implements FaultService {
     const offset = address - this.#address;
     assert(offset >= 0 && offset < this.#lengthBytes, 'a fault outside of the memory of the program');
     const page = Math.floor(offset / PAGE_BYTES);
-    this.#states[page] = PageState.dirty;
-    this.#guard?.beforeWrite(page);
-    // Counted before the guest goes on, which may ask at once; the time is known only after.
-    this.#figures.countFault();
+    // A signal lets the guest out of its write and into it again, so that it may be told of twice.
+    if (this.#states[page] === PageState.clean) {
+      this.#states[page] = PageState.dirty;
+      this.#guard?.beforeWrite(page);
+      this.#figures.countFault();
+    }
     this.#loop.faults.protect(this.#address + page * PAGE_BYTES, PAGE_BYTES, false);
+    // The guest goes on and may ask for the count at once; the time is known only now.
     this.#figures.addTime(performance.now() - startMs);
   }
 

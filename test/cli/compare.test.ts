@@ -40,33 +40,24 @@ it('compare runs a program under every policy and writes table, JSON and page', 
   }
 });
 
-it.runIf(kernelProtects)('compare shows the protection faults of the kernel as those of the code', async () => {
-  const folder = scratch();
-  const protectionOf = async (tracker: string): Promise<number[]> => {
-    const json = join(folder, `${tracker}.json`);
-    const options = [
-      '--tracker',
-      tracker,
-      '--policy',
-      'incremental',
-      '--every',
-      '10steps',
-      '--rounds',
-      '1',
-      '--json',
-      json,
-    ];
-    const { exitCode, stdout } = await continuo(['compare', ...options, workload('apsp.directed'), '120', '1']);
-    expect(exitCode).toBe(0);
-    expect(stdout).toMatch(/^incremental \+ fork .* [0-9.]+ × [0-9.]+ µs /m);
-    const { cells } = parseComparison(readFileSync(json, 'utf8'), json);
-    const runs = cells.filter(({ policy }) => policy === 'incremental').map((cell) => cell.runs[0]);
-    for (const { protectionFaultUs } of runs) expect(protectionFaultUs).toBeGreaterThan(0);
-    return runs.map(({ faults }) => faults.protection);
-  };
-  const kernel = await protectionOf('kernel');
-  expect(kernel).toHaveLength(2);
-  expect(kernel).toEqual(await protectionOf('software'));
+it.runIf(kernelProtects)('compare shows protection faults of the kernel beside those of the code', async () => {
+  const json = join(scratch(), 'result.json');
+  const options = ['--tracker', 'software', '--tracker', 'kernel', '--policy', 'incremental', '--every', '10steps'];
+  const words = [...options, '--rounds', '1', '--json', json, workload('apsp.directed'), '120', '1'];
+  const { exitCode, stdout } = await continuo(['compare', ...words]);
+  expect(exitCode).toBe(0);
+  const comparison = parseComparison(readFileSync(json, 'utf8'), json);
+  expect(stdout).toBe(comparisonText(comparison));
+  for (const label of ['incremental', 'incremental \\+ fork']) {
+    for (const tracker of ['software', 'kernel']) {
+      expect(stdout).toMatch(new RegExp(`^${label}, ${tracker} .* [0-9.]+ × [0-9.]+ µs `, 'm'));
+    }
+  }
+  const protection = (name: string): number[] =>
+    comparison.cells.filter(({ tracker }) => tracker === name).map(({ runs }) => runs[0].faults.protection);
+  expect(protection('kernel')).toHaveLength(2);
+  expect(protection('kernel')).toEqual(protection('software'));
+  expect(comparison.cells.filter(({ tracker }) => tracker === undefined).map(({ policy }) => policy)).toEqual(['none']);
 });
 
 it('compare names a program that does not end well, and a policy that there is not', async () => {

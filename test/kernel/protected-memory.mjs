@@ -27,7 +27,7 @@ function below(limit) {
 }
 
 const random = openSync('/dev/urandom', 'r');
-const totals = { checkpoints: 0, faults: 0, copies: 0, pages: 0, saved: 0 };
+const totals = { checkpoints: 0, faults: 0, copies: 0, pages: 0, saved: 0, refused: 0 };
 for (const knowsAll of [true, false]) run(knowsAll);
 closeSync(random);
 console.log(JSON.stringify(totals));
@@ -57,6 +57,7 @@ function run(knowsAll) {
       for (let i = 0; i < below(OPERATIONS); i++) operate(memory, written);
       const faults = pages.stats().protectionFaults - faultsBefore;
       assert.equal(faults, knowsAll ? written.size - writtenBefore : 0, 'each first write is told of once');
+      if (knowsAll) expectRefused(memory, written);
       expectCovered(memory, before, written);
       checkpoint(memory, pages, guard, written, knowsAll);
       totals.checkpoints += 1;
@@ -69,6 +70,15 @@ function run(knowsAll) {
   }
   // Nothing is protected any more.
   memory.bytes.fill(1, BIAS_BYTES);
+}
+
+/** A system call that would write to a page which nobody opened for it fails, and changes nothing. */
+function expectRefused(memory, written) {
+  const page = Array.from({ length: memory.pageCount }, (_, k) => k).find((k) => !written.has(k));
+  if (page === undefined) return;
+  const at = BIAS_BYTES + page * PAGE_BYTES;
+  assert.throws(() => readSync(random, memory.bytes.subarray(at, at + 8)), { code: 'EFAULT' });
+  totals.refused += 1;
 }
 
 /** Every page that is not as it was counts as written. */

@@ -244,7 +244,7 @@ describe.runIf(kernelProtects)('memory under protection by the kernel', { timeou
   const check = ({ status, stdout, stderr }: { status: number | null; stdout: string; stderr: string }): void => {
     expect({ status, stderr }, `seed ${seed}`).toEqual({ status: 0, stderr: '' });
     const totals = JSON.parse(stdout) as Record<string, number>;
-    for (const name of ['checkpoints', 'faults', 'copies', 'pages', 'saved'])
+    for (const name of ['checkpoints', 'faults', 'copies', 'pages', 'saved', 'refused'])
       expect(totals[name], name).toBeGreaterThan(0);
   };
 

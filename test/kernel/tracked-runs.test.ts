@@ -107,6 +107,18 @@ describe.runIf(kernelTracks)('writes told by the kernel', { timeout: TEST_MS }, 
     expect(await chosen('--policy', 'sequential')).toBe('none');
     expect(await chosen('--policy', 'none')).toBe('none');
     expect(await chosen('--memory', '64p')).toBe('software');
+    expect(await chosen('--policy', 'incremental')).toBe('software');
+    expect(await chosen('--fork')).toBe('software');
+  });
+
+  it('says why it is not what auto takes', async () => {
+    const path = program(scratch(), 'counts', counts(2, 1));
+    for (const options of [['--policy', 'incremental'], ['--fork']]) {
+      const { stderr } = await run(['--verbose', ...options, '--job', join(scratch(), 'job'), path]);
+      expect(stderr).toContain(
+        'tracker software: a check in the code tells of a first write in less time than the fault',
+      );
+    }
   });
 
   it('says why it was not taken when it was asked for', async () => {
