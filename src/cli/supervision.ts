@@ -19,6 +19,7 @@ export interface RunFlags {
   /** Frames. */
   readonly memory?: number;
   readonly replacement?: NonNullable<ResumeOptions['replacement']>;
+  readonly pageByPage?: boolean;
   readonly policy?: PolicyName;
   readonly fork?: boolean;
   readonly keep?: number;
@@ -68,6 +69,7 @@ export function addRunOptions(command: Command): Command {
         'second-chance',
       ]),
     )
+    .option('--page-by-page', 'check each use of a page by itself, so that page counts are those of --tracker kernel')
     .addOption(
       new Option(
         '--policy <name>',
@@ -104,7 +106,7 @@ export function addRunOptions(command: Command): Command {
 
 /** The options of a run that `Machine.start` and `Machine.resume` share. */
 export function resumeOptionsOf(flags: RunFlags): ResumeOptions {
-  const { every, memory, replacement, policy, fork, keep, onStorageError, tracker, mtbf } = flags;
+  const { every, memory, replacement, pageByPage, policy, fork, keep, onStorageError, tracker, mtbf } = flags;
   return {
     // `SignalWatch` does; Windows has no such signal.
     ...(process.platform === 'win32' ? {} : { checkpointSignal: 'SIGUSR1' as const }),
@@ -113,6 +115,7 @@ export function resumeOptionsOf(flags: RunFlags): ResumeOptions {
     ...(every?.unit === 'steps' ? { everySteps: every.count } : {}),
     ...(memory === undefined ? {} : { frameCount: memory }),
     ...(replacement === undefined ? {} : { replacement }),
+    ...(pageByPage === undefined ? {} : { pageByPage }),
     ...(policy === undefined ? {} : { policy }),
     ...(fork === undefined ? {} : { fork }),
     ...(keep === undefined ? {} : { keep }),

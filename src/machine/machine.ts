@@ -80,6 +80,11 @@ export interface MachineOptions {
   /** How the pages that leave memory are chosen; the default is the best known way. */
   readonly replacement?: ReplacementName;
   /**
+   * Checks in the program's code ask for each page when it is used, and not for all pages of a loop's next turns ahead, so that page
+   * counts are those of `tracker: 'kernel'`, to the last page: for experiments, since it is slower. Default false.
+   */
+  readonly pageByPage?: boolean;
+  /**
    * Whether dirty pages of a paged guest that it leaves alone are written while it runs, ahead of the next checkpoint of the
    * timer. Default true; it rests by itself where it does not pay.
    */
@@ -130,6 +135,7 @@ export type ResumeOptions = Pick<
   | 'everySteps'
   | 'frameCount'
   | 'replacement'
+  | 'pageByPage'
   | 'writeAhead'
   | 'policy'
   | 'fork'
@@ -429,9 +435,9 @@ function policyOf(options: ResumeOptions): SavingData {
   return { policy, fork, keep, at, onStorageError, tracker };
 }
 
-function pagingOf({ frameCount, replacement }: ResumeOptions): PagingRequest | undefined {
+function pagingOf({ frameCount, replacement, pageByPage = false }: ResumeOptions): PagingRequest | undefined {
   if (frameCount === undefined) return undefined;
-  if (Number.isInteger(frameCount) && frameCount >= FRAMES_MIN) return { frameCount, replacement };
+  if (Number.isInteger(frameCount) && frameCount >= FRAMES_MIN) return { frameCount, replacement, pageByPage };
   throw new UsageError('bad-argument', `a guest needs at least ${FRAMES_MIN} frames, not ${frameCount}`);
 }
 

@@ -35,6 +35,8 @@ export interface PagingRequest {
   readonly frameCount: number;
   /** How the pages that leave are chosen; undefined for the best known way. */
   readonly replacement: ReplacementName | undefined;
+  /** Whether checks in the guest's code ask for each page when it is used, and none ahead. */
+  readonly pageByPage: boolean;
 }
 
 /** What the control thread gives the guest's thread at its start. */

@@ -77,6 +77,7 @@ function unavailable(reason: string): UsageError {
 /** How the guest is rewritten for a tracker. */
 export function trackingOf(run: RunChoice, policy: PolicyName | undefined, { name }: TrackerChoice): AccessTracking {
   if (name !== 'software') return 'none';
+  if (run.paging?.pageByPage === true) return 'singly';
   // A first write must be told before it is made: it is counted as a fault, or its page is copied first.
   if (policy === 'incremental' || (run.fork && keepsCheckpoints(policy))) return 'protected';
   if (run.paging !== undefined || run.tracePath !== undefined) return 'paged';

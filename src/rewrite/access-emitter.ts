@@ -10,12 +10,18 @@ import type { StripStreams } from './strip-code.ts';
 /**
  * How accesses to guest memory become known: `software`, by a mark beside each store; `paged`, by a check before each
  * access, since the page may be absent; `protected`, in the same way, and no page is raised to writable without a check, so
- * that the pager can hear of every first write; `none`, by someone else (the kernel, or no one).
+ * that the pager can hear of every first write; `singly`, the same without strips that ask ahead: pages are asked for in the order in
+ * which the program uses them, as by faults; `none`, by someone else (the kernel, or no one).
  */
-export type AccessTracking = 'software' | 'paged' | 'protected' | 'none';
+export type AccessTracking = 'software' | 'paged' | 'protected' | 'singly' | 'none';
 
 /** Whether accesses are checked before they are made. */
 export function checksAccesses(tracking: AccessTracking): boolean {
+  return tracking === 'singly' || checksAhead(tracking);
+}
+
+/** Whether the head of a strip asks for the pages of its body. */
+export function checksAhead(tracking: AccessTracking): boolean {
   return tracking === 'paged' || tracking === 'protected';
 }
 
@@ -52,7 +58,7 @@ export class AccessEmitter {
   stripStreams(): StripStreams {
     const target = this.#target;
     if (target.tracking === 'software') return { kind: 'marked' };
-    if (target.tracking === 'none') return { kind: 'none' };
+    if (!checksAhead(target.tracking)) return { kind: 'none' };
     return { kind: 'checked', ensureFunction: target.ensureFunction(), unlikelyBranches: this.#unlikelyBranches };
   }
 
@@ -65,6 +71,8 @@ export class AccessEmitter {
       case 'paged':
       case 'protected':
         return accessBytesOf[op[i]] > 0 && (this.strip?.hoistedAccesses.has(i) !== true || this.#isMarked(i));
+      case 'singly':
+        return accessBytesOf[op[i]] > 0;
       case 'none':
         return false;
     }

@@ -7,7 +7,7 @@ import type { CountedLoop } from './counted-loop.ts';
 import { type ReferenceStore, emitEndFrame, emitPoll, emitUnwindingTest, emitZeros, siteCode } from './frame-code.ts';
 import { ENTRY_SITE, type FunctionPlan } from './function-plan.ts';
 import type { ExceptionNote } from './exception-notes.ts';
-import { AccessEmitter, type AccessTarget, checksAccesses } from './access-emitter.ts';
+import { AccessEmitter, type AccessTarget, checksAhead } from './access-emitter.ts';
 import { LocalPool, Scratch, writeLocals } from './local-pool.ts';
 import { NanAnalysis } from './nan-analysis.ts';
 import { emitCanonical } from './nan-code.ts';
@@ -448,7 +448,7 @@ export class FunctionEmitter {
   /** Strips pay where the loop is long, and is polled or has checks for the strip's head to make. */
   #runsInStrips({ row, tripCount, accessStreams }: CountedLoop): boolean {
     if (this.plan.groupOf[row] >= 0) return true;
-    return checksAccesses(this.target.tracking) && accessStreams.length > 0 && tripCount! >= STRIPPED_ITERATIONS_MIN;
+    return checksAhead(this.target.tracking) && accessStreams.length > 0 && tripCount! >= STRIPPED_ITERATIONS_MIN;
   }
 
   /** The loop in strips; see `strip-code.ts` for the shape. Its label is that of the inner loop. */

@@ -117,4 +117,4 @@ it('checkpoints that take longer than their interval leave the program its time'
   const { checkpoints, guestMs } = JSON.parse(readFileSync(stats, 'utf8'));
   // Half of the interval on average; without it a safepoint each.
   expect(guestMs / checkpoints.length).toBeGreaterThan(1);
-}, 120_000);
+}, 240_000);

@@ -97,7 +97,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
     },
   );
 
-  it('leaves the newest checkpoint to every power failure while it works', { timeout: 120_000 }, async () => {
+  it('leaves the newest checkpoint to every power failure while it works', { timeout: 240_000 }, async () => {
     const job = await stoppedJob(scratch(), policy);
     const earlier = filesOf(job);
     const running = new RunningCommand(['resume', '--interval', 'none', '--verbose', job]);

@@ -166,7 +166,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('%s', (policy) => {
     expect(verdictOf(device)).toBe('sound');
   });
 
-  it('finds a file that was cut anywhere', { timeout: 120_000 }, async () => {
+  it('finds a file that was cut anywhere', { timeout: 240_000 }, async () => {
     const job = await killedJob(scratch(), policy);
     expect((await continuo(['gc', job])).exitCode).toBe(0);
     const device = new MemoryDevice(filesOf(job));

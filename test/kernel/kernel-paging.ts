@@ -7,4 +7,4 @@ if (obstacle !== undefined) console.log(`Paging by the kernel is left out: ${obs
 export const kernelPages = obstacle === undefined;
 
 /** A hang is a failure, long before the suite would notice. */
-export const HANG_MS = 120_000;
+export const HANG_MS = 240_000;

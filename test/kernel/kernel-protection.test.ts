@@ -61,7 +61,7 @@ class PlayedGuest {
   }
 }
 
-describe.runIf(kernelPages)('pages moved by the kernel', { timeout: 120_000 }, () => {
+describe.runIf(kernelPages)('pages moved by the kernel', { timeout: 240_000 }, () => {
   it.each([
     { frameCount: 16, replacement: 'lirs' as const },
     { frameCount: 40, replacement: 'second-chance' as const },

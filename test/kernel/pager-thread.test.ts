@@ -12,7 +12,7 @@ import { moduleUrl, nobody, script, setpriv, writesForEver } from './machine-scr
 
 const paged = "frameCount: 16, tracker: 'kernel', intervalMs: 0";
 
-describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 120_000 }, () => {
+describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 240_000 }, () => {
   it('is stopped with an error when the thread that pages it dies', async () => {
     const { exitCode, output } = await script(writesForEver(paged, 'pager.terminate();'), 20_000);
     expect({ exitCode, output }).toMatchObject({

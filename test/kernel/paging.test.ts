@@ -1,6 +1,6 @@
 /**
- * Programs that the kernel pages leave what they leave with checks in their code: undisturbed, with checkpoints at every few
- * safepoints, killed while the tracker changes from run to run, and when the storage fails.
+ * What is the kernel's own about paging by it: buffers of host functions, sealed jobs, growth to all that there is, and storage that
+ * fails. The programs that run under each tracker alike are in `test/machine`.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -8,14 +8,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FIRST_FREE_SLOT, SLOT_BYTES } from '../../src/format/paging-format.ts';
 import { command, continuo, program, RunningCommand, scratch, workload } from '../cli/continuo.ts';
-import { counted, counts } from '../cli/guests.ts';
-import { compileKernelCommand, hasClang } from '../machine/kernel-programs.ts';
-import { killUntilDone, seed } from '../machine/kill-schedule.ts';
-import { Random } from '../support/random.ts';
 import { referenceDigests } from '../workloads/reference.ts';
 import { HANG_MS, kernelPages } from './kernel-paging.ts';
-
-console.log(`Instants of the kills and budgets: CONTINUO_TEST_SEED=${seed}`);
 
 const expected = (name: string, size: number): string =>
   `${name} size=${size} seed=3 digest=${referenceDigests[name](size, 3).toString(16).padStart(16, '0')}\n`;
@@ -23,27 +17,13 @@ const expected = (name: string, size: number): string =>
 interface PagingCounts {
   readonly frames: number;
   readonly residentPages: number;
-  readonly softFaults: number;
   readonly hardFaults: number;
-  readonly zeroFaults: number;
-  readonly pageOuts: number;
-  readonly pageIns: number;
-  readonly evictions: number;
 }
 
-/** Frames for those that leave no page alone, and take a million faults in few. */
-const FRAMES_OF_THRASHING = new Map([
-  ['lz', 600],
-  ['tree', 600],
-  ['list', 1200],
-]);
-
-type Tracker = 'kernel' | 'software';
-
 /** Runs a program in so many frames, and gives what it printed and what paging did. */
-async function run(tracker: Tracker, path: string, args: readonly string[], frames: number, ...options: string[]) {
+async function run(path: string, args: readonly string[], frames: number, ...options: string[]) {
   const stats = join(scratch(), 'stats');
-  const words = ['--tracker', tracker, '--memory', `${frames}p`, '--stats', stats, ...options, path, ...args];
+  const words = ['--tracker', 'kernel', '--memory', `${frames}p`, '--stats', stats, ...options, path, ...args];
   const { exitCode, stdout, stderr } = await continuo(['run', ...words]);
   expect({ exitCode, stderr }, words.join(' ')).toMatchObject({ exitCode: 0 });
   const { paging, pages }: { paging: PagingCounts; pages: number } = JSON.parse(readFileSync(stats, 'utf8'));
@@ -61,79 +41,6 @@ async function killAt(text: string, args: readonly string[]): Promise<void> {
 }
 
 describe.runIf(kernelPages)('paging by the kernel', { timeout: HANG_MS }, () => {
-  describe.each([
-    { name: 'apsp', size: 120 },
-    { name: 'floyd-warshall', size: 160 },
-    { name: 'matmul', size: 130 },
-    { name: 'fib', size: 20 },
-    { name: 'sort', size: 20000 },
-  ])('$name', ({ name, size }) => {
-    const args = [String(size), '3'];
-
-    it('gives its result with 16 frames, half of what it uses and all of it', async () => {
-      const all = await run('kernel', workload(name), args, 100_000);
-      expect(all.stdout).toBe(expected(name, size));
-      expect(all.paging).toMatchObject({ evictions: 0, hardFaults: 0, softFaults: 0 });
-      const half = Math.max(16, all.paging.residentPages >>> 1);
-      for (const frames of [16, half]) {
-        const { stdout, paging } = await run('kernel', workload(name), args, frames);
-        expect(stdout, `${frames} frames`).toBe(expected(name, size));
-        if (all.paging.residentPages > 2 * frames) expect(paging.hardFaults, `${frames} frames`).toBeGreaterThan(0);
-      }
-    });
-
-    it('gives it with checkpoints every few safepoints, in 16 frames, by either policy', async () => {
-      const options = ['--job', join(scratch(), 'job'), '--every', '701', '--interval', 'none'];
-      const { stdout } = await run('kernel', workload(name), args, 16, '--replacement', 'second-chance', ...options);
-      expect(stdout).toBe(expected(name, size));
-    });
-  });
-
-  it.each([
-    { name: 'floyd-warshall', size: 450, runMsMax: 400 },
-    { name: 'matmul', size: 420, runMsMax: 400 },
-    { name: 'sort', size: 600_000, runMsMax: 400 },
-  ])('$name, killed until done, each run with another tracker and budget', async ({ name, size, runMsMax }) => {
-    const folder = scratch();
-    const output = join(folder, 'output');
-    const random = new Random(seed);
-    const ways = [
-      ['--tracker', 'kernel', '--memory', '16p'],
-      ['--tracker', 'kernel', '--memory', '100p'],
-      ['--tracker', 'kernel', '--memory', '400p', '--replacement', 'second-chance'],
-      ['--tracker', 'software', '--memory', '100p'],
-      [],
-    ];
-    const options = ['--job', join(folder, 'job'), '--interval', '20ms', '--verbose', '--stdout', output];
-    const args = (): string[] => ['run', ...options, ...random.pick(ways), workload(name), String(size), '3'];
-    const { exitCode } = await killUntilDone(args, random, runMsMax);
-    expect(exitCode, `seed ${seed}`).toBe(0);
-    expect(readFileSync(output, 'utf8'), `seed ${seed}`).toBe(expected(name, size));
-  });
-
-  it('a program that prints, killed until done: its output file is rolled back', async () => {
-    const folder = scratch();
-    const output = join(folder, 'output');
-    const random = new Random(seed);
-    const path = program(folder, 'counts', counts(60, 5_000_000));
-    const options = ['--job', join(folder, 'job'), '--interval', '10ms', '--verbose', '--stdout', output];
-    const args = (): string[] => ['run', ...options, '--tracker', 'kernel', '--memory', '16p', path];
-    await killUntilDone(args, random, 200);
-    expect(readFileSync(output, 'utf8'), `seed ${seed}`).toBe(counted(60));
-  });
-
-  const kernels = hasClang
-    ? ['mutual', 'icall', 'simd', 'multi-value', 'lz', 'sha', 'tree', 'bulk', 'sort', 'list']
-    : [];
-  it.each(kernels)('%s in C, with few frames', async (name) => {
-    const path = join(scratch(), `${name}.wasm`);
-    const printed = compileKernelCommand(name, 1, path);
-    const many = FRAMES_OF_THRASHING.get(name);
-    for (const frames of many === undefined ? [16, 64] : [many]) {
-      expect((await run('kernel', path, [], frames)).stdout, `${frames} frames`).toBe(printed);
-    }
-  });
-
   it('reads and writes buffers that are larger than its memory', async () => {
     const folder = scratch();
     // Reads standard input to its end, wherever a read stops, adds 1 to each byte, and writes all at once.
@@ -170,7 +77,7 @@ describe.runIf(kernelPages)('paging by the kernel', { timeout: HANG_MS }, () => 
     const bytes = Uint8Array.from({ length: 3_000_000 }, (_, i) => (i * 7 + (i >>> 9)) & 255);
     writeFileSync(join(folder, 'input'), bytes);
     const files = ['--stdin', join(folder, 'input'), '--stdout', join(folder, 'output')];
-    await run('kernel', path, [], 20, '--job', join(folder, 'job'), '--interval', '20ms', ...files);
+    await run(path, [], 20, '--job', join(folder, 'job'), '--interval', '20ms', ...files);
     const sum = Buffer.from(bytes.map((byte) => byte + 1));
     expect(Buffer.compare(readFileSync(join(folder, 'output')), sum)).toBe(0);
   });
@@ -182,7 +89,7 @@ describe.runIf(kernelPages)('paging by the kernel', { timeout: HANG_MS }, () => 
     const sealed = ['--job', join(folder, 'job'), '--key-file', key, '--interval', '20ms'];
     const args = ['--tracker', 'kernel', '--memory', '60p', ...sealed, workload('sort'), '200000', '3'];
     await killAt('checkpoint 3 ', args);
-    const { stdout } = await run('kernel', workload('sort'), ['200000', '3'], 60, ...sealed);
+    const { stdout } = await run(workload('sort'), ['200000', '3'], 60, ...sealed);
     expect(stdout).toBe(expected('sort', 200_000));
   });
 
@@ -209,7 +116,7 @@ describe.runIf(kernelPages)('paging by the kernel', { timeout: HANG_MS }, () => 
             (br_if $check (i32.gt_u (local.get $at) (i32.const 0x100000))))))`,
     );
     const job = ['--job', join(folder, 'job'), '--every', '3000', '--interval', 'none'];
-    const { paging, pages } = await run('kernel', path, [], 16, ...job);
+    const { paging, pages } = await run(path, [], 16, ...job);
     expect(pages).toBeGreaterThan(1_000_000);
     expect(paging.hardFaults).toBeGreaterThan(3000);
   });

@@ -6,14 +6,14 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { continuo, program, scratch, workload } from '../cli/continuo.ts';
-import { counted, counts } from '../cli/guests.ts';
+import { counts } from '../cli/guests.ts';
 import { compileKernelCommand, hasClang } from '../machine/kernel-programs.ts';
 import { killUntilDone, seed } from '../machine/kill-schedule.ts';
 import { Random } from '../support/random.ts';
 import { referenceDigests } from '../workloads/reference.ts';
 import { kernelTracks } from './kernel-tracking.ts';
 
-const TEST_MS = 120_000;
+const TEST_MS = 240_000;
 
 interface Stats {
   readonly tracker: string;
@@ -58,7 +58,6 @@ describe.runIf(kernelTracks)('writes told by the kernel', { timeout: TEST_MS }, 
 
   it.each([
     { name: 'apsp', size: 360, runMsMax: 700 },
-    { name: 'floyd-warshall', size: 360, runMsMax: 500 },
     { name: 'sort', size: 700_000, runMsMax: 500 },
   ])('$name, killed under one tracker and gone on with under the other', async ({ name, size, runMsMax }) => {
     const folder = scratch();
@@ -73,15 +72,6 @@ describe.runIf(kernelTracks)('writes told by the kernel', { timeout: TEST_MS }, 
     const { exitCode } = await killUntilDone(args, random, runMsMax);
     expect(exitCode, `seed ${seed}`).toBe(0);
     expect(readFileSync(output, 'utf8'), `seed ${seed}`).toContain(digestOf(name, size));
-  });
-
-  it('a program that prints, killed until done', async () => {
-    const folder = scratch();
-    const output = join(folder, 'output');
-    const path = program(folder, 'counts', counts(60, 5_000_000));
-    const options = ['--job', join(folder, 'job'), '--interval', '10ms', '--verbose', '--stdout', output];
-    await killUntilDone(['run', ...options, '--tracker', 'kernel', path], new Random(seed), 200);
-    expect(readFileSync(output, 'utf8'), `seed ${seed}`).toBe(counted(60));
   });
 
   const kernels = hasClang ? ['mutual', 'icall', 'simd', 'lz', 'sha', 'tree', 'bulk', 'list', 'conversions'] : [];

@@ -15,7 +15,7 @@ function run(...args: readonly string[]): { status: number | null; stdout: strin
   return { status, stdout, stderr };
 }
 
-it('a solver of Emscripten’s goes on in other processes from the middle of its one call', { timeout: 120_000 }, () => {
+it('a solver of Emscripten’s goes on in other processes from the middle of its one call', { timeout: 240_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'continuo-test-emscripten-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const file = join(folder, 'solver.state');

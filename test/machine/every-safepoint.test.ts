@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { RunningCommand, continuo, scratch, workload } from '../cli/continuo.ts';
+import { trackers } from '../support/trackers.ts';
 import { referenceDigests, rowDigests } from '../workloads/reference.ts';
 
 const hex = (digest: bigint): string => digest.toString(16).padStart(16, '0');
@@ -20,10 +21,11 @@ describe.each([
   const expected = [...rows, result].join('');
   const args = [workload(name), String(size), String(seed), ...(name === 'apsp' ? ['--print-rows'] : [])];
 
-  it('gives the result of the reference with a checkpoint at every safepoint', async () => {
+  it.each(trackers)('gives the result of the reference with a checkpoint at every safepoint, %s', async (tracker) => {
     const folder = scratch();
     const stats = join(folder, 'stats');
-    const options = ['--job', join(folder, 'job'), '--every', '1', '--interval', 'none', '--stats', stats];
+    const job = ['--job', join(folder, 'job'), '--tracker', tracker];
+    const options = [...job, '--every', '1', '--interval', 'none', '--stats', stats];
     expect(await continuo(['run', ...options, ...args])).toMatchObject({ exitCode: 0, stdout: expected, stderr: '' });
     const { checkpoints }: { checkpoints: { trigger: string }[] } = JSON.parse(readFileSync(stats, 'utf8'));
     expect(checkpoints.filter(({ trigger }) => trigger === 'safepoints').length).toBeGreaterThan(checkpointsMin);
@@ -31,9 +33,11 @@ describe.each([
 
   // Fewer of what takes many processes.
   if (!['apsp', 'fib', 'sort'].includes(name)) return;
-  it('gives it too when every second hundred of them is the last of its process', async () => {
+  const few = name === 'sort' ? trackers : trackers.slice(0, 1);
+  it.each(few)('gives it too when every second hundred of them is the last of its process, %s', async (tracker) => {
     const folder = scratch();
-    const options = ['--job', join(folder, 'job'), '--every', '1', '--interval', 'none', '--verbose'];
+    const job = ['--job', join(folder, 'job'), '--tracker', tracker];
+    const options = [...job, '--every', '1', '--interval', 'none', '--verbose'];
     let output = '';
     let isOver = false;
     for (let limit = 101; !isOver; limit += 200) {

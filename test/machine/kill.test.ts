@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { RunningCommand, program, root, scratch, sleep, workload } from '../cli/continuo.ts';
 import { counted, counts } from '../cli/guests.ts';
 import { Random } from '../support/random.ts';
+import { type Tracker, trackers } from '../support/trackers.ts';
 import { compileKernelCommand, hasClang } from './kernel-programs.ts';
 import { killUntilDone, seed } from './kill-schedule.ts';
 
@@ -22,6 +23,7 @@ function plainOutput(path: string, args: readonly string[]): string {
 }
 
 async function expectSameOutput(
+  tracker: Tracker,
   path: string,
   args: readonly string[],
   expected: string,
@@ -29,7 +31,8 @@ async function expectSameOutput(
 ): Promise<void> {
   const folder = scratch();
   const output = join(folder, 'output');
-  const options = ['--job', join(folder, 'job'), '--interval', '20ms', '--verbose', '--stdout', output];
+  const job = ['--job', join(folder, 'job'), '--tracker', tracker];
+  const options = [...job, '--interval', '20ms', '--verbose', '--stdout', output];
   const random = new Random(seed);
   const { kills, killsWhileRunning, exitCode } = await killUntilDone(
     ['run', ...options, path, ...args],
@@ -41,7 +44,7 @@ async function expectSameOutput(
   expect(killsWhileRunning, `seed ${seed}, ${kills} kills: the program is too short`).toBeGreaterThan(1);
 }
 
-describe('workloads, killed until they are done', () => {
+describe.each(trackers)('workloads, killed until they are done, %s', (tracker) => {
   it.each([
     { name: 'apsp', args: ['500', '1', '--print-rows'] },
     { name: 'floyd-warshall', args: ['700', '1'] },
@@ -49,16 +52,16 @@ describe('workloads, killed until they are done', () => {
     { name: 'fib', args: ['39', '1'] },
     { name: 'sort', args: ['1000000', '1'] },
   ])('$name', async ({ name, args }) => {
-    await expectSameOutput(workload(name), args, plainOutput(workload(name), args), 350);
+    await expectSameOutput(tracker, workload(name), args, plainOutput(workload(name), args), 350);
   });
 });
 
-describe('programs in C, killed until they are done', () => {
-  const kernels = hasClang ? ['mutual', 'icall', 'simd', 'multi-value'] : [];
-  if (!hasClang) console.log('Programs in C are left out: clang or wasm-ld is not there.');
+const kernels = hasClang ? ['mutual', 'icall', 'simd', 'multi-value'] : [];
+if (!hasClang) console.log('Programs in C are left out: clang or wasm-ld is not there.');
+describe.each(trackers)('programs in C, killed until they are done, %s', (tracker) => {
   it.each(kernels)('%s', async (name) => {
     const path = join(scratch(), `${name}.wasm`);
-    await expectSameOutput(path, [], compileKernelCommand(name, 16, path), 250);
+    await expectSameOutput(tracker, path, [], compileKernelCommand(name, 16, path), 250);
   });
 });
 
@@ -87,12 +90,13 @@ describe('a pipe', () => {
   );
 });
 
-describe('an inherited file', () => {
+describe.each(trackers)('an inherited file, %s', (tracker) => {
   it.each(['immediate', 'commit'])('holds each line once after any number of kills, %s', async (mode) => {
     const folder = scratch();
     const output = join(folder, 'output');
     const path = program(folder, 'counts', counts(90, 5_000_000));
-    const args = ['run', '--job', join(folder, 'job'), '--interval', '10ms', '--verbose', '--output', mode, path];
+    const job = ['--job', join(folder, 'job'), '--tracker', tracker];
+    const args = ['run', ...job, '--interval', '10ms', '--verbose', '--output', mode, path];
     writeFileSync(output, 'a line of somebody else\n');
     const descriptor = openSync(output, 'a');
     try {

@@ -107,7 +107,7 @@ describe('Machine.start', () => {
   it('goes on after each stop where it was, and gives every line once', async () => {
     const output = new Output();
     const options: MachineOptions = {
-      program: assemble(counts(60, 3_000_000)),
+      program: assemble(counts(60, 12_000_000)),
       job: join(scratch(), 'job'),
       stdout: output.target,
     };
@@ -121,7 +121,7 @@ describe('Machine.start', () => {
         });
       });
       await Promise.race([isRunning, machine.ended]);
-      await Promise.race([sleep(100), machine.ended]);
+      await Promise.race([sleep(50), machine.ended]);
       machine.stop();
       const end = await machine.ended;
       if (end.kind === 'stopped') expect(end.generation).toBeGreaterThan(1);

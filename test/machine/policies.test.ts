@@ -8,8 +8,8 @@ import { describe, expect, it } from 'vitest';
 import { RunningCommand, continuo, program, scratch, workload } from '../cli/continuo.ts';
 import { counted, counts } from '../cli/guests.ts';
 import { Random } from '../support/random.ts';
+import { pagingTrackers, protectingTrackers } from '../support/trackers.ts';
 import { referenceDigests } from '../workloads/reference.ts';
-import { kernelProtects } from '../kernel/kernel-protection-here.ts';
 import { killUntilDone, seed } from './kill-schedule.ts';
 
 console.log(`Instants of the kills: CONTINUO_TEST_SEED=${seed}`);
@@ -51,19 +51,22 @@ async function stats(
 }
 
 describe.each(POLICIES)('%s', (policy) => {
-  it.each([
-    { name: 'apsp', size: 420 },
-    { name: 'sort', size: 700_000 },
-  ])('$name, killed until it is done', async ({ name, size }) => {
+  it.each(
+    protectingTrackers.flatMap((tracker) => [
+      { name: 'apsp', size: 420, tracker },
+      { name: 'sort', size: 700_000, tracker },
+    ]),
+  )('$name, killed until it is done, $tracker', async ({ name, size, tracker }) => {
     const folder = scratch();
     const output = join(folder, 'output');
     const random = new Random(seed);
     const draw = (): string[] => {
       const options = ['run', '--job', join(folder, 'job'), '--policy', policy, '--verbose', '--stdout', output];
       options.push('--interval', ['7ms', '20ms', '60ms'][random.below(3)]);
+      options.push('--tracker', tracker);
       if (random.chance(0.5)) options.push('--fork');
-      if (random.chance(0.5)) options.push('--memory', ['60p', '300p', '2000p'][random.below(3)]);
-      if (kernelProtects && random.chance(0.5)) options.push('--tracker', 'kernel');
+      const isPaged = pagingTrackers.includes(tracker) && random.chance(0.5);
+      if (isPaged) options.push('--memory', ['60p', '300p', '2000p'][random.below(3)]);
       return [...options, workload(name), String(size), '3'];
     };
     const { exitCode, kills } = await killUntilDone(draw, random, 400);
@@ -117,7 +120,11 @@ describe('a checkpoint every so many safepoints', () => {
       expect(one.pagesWritten + one.zeroPages).toBe(one.dirtyPages);
       expect(one.pagesRead).toBeLessThanOrEqual(one.dirtyPages - one.residentDirtyPages);
     }
-    for (const one of middle(continuous)) {
+    const paged = pagingTrackers.includes('kernel')
+      ? (await run('continuous', ...memory, '--tracker', 'kernel')).run
+      : continuous;
+    expect(middle(paged).length).toBeGreaterThan(5);
+    for (const one of [...middle(continuous), ...middle(paged)]) {
       expect(one.pagesWritten + one.zeroPages).toBe(one.residentDirtyPages);
       expect(one.pagesRead).toBe(0);
     }
@@ -148,7 +155,7 @@ describe('a save that fails', () => {
     ['incremental', '--quiet'],
     ['sequential', '--fork'],
     ['incremental', '--fork'],
-    ...(kernelProtects
+    ...(protectingTrackers.includes('kernel')
       ? [
           ['incremental', '--tracker=kernel'],
           ['sequential', '--tracker=kernel', '--fork'],

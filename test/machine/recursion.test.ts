@@ -67,7 +67,7 @@ function plainDepth(folder: string, shape: string): number {
   return depthAt(fits);
 }
 
-it.each(Object.entries(shapes))('%s', { timeout: 120_000 }, async (_, shape) => {
+it.each(Object.entries(shapes))('%s', { timeout: 240_000 }, async (_, shape) => {
   const folder = scratch();
   const depth = plainDepth(folder, shape);
   expect(depth).toBeGreaterThan(4000);

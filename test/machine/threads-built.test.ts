@@ -46,7 +46,7 @@ const threadsBuilt = (iterations: number, body = ''): string => `(module
     (drop (call $write (i32.const 1) (i32.const 32) (i32.const 1) (i32.const 40))))
   (start $start))`;
 
-it('with locks, killed and gone on with, in all its memory and in some of it', { timeout: 120_000 }, async () => {
+it('with locks, killed and gone on with, in all its memory and in some of it', { timeout: 240_000 }, async () => {
   const folder = scratch();
   const wasm = program(folder, 'locks', threadsBuilt(12_000_000));
   const uninterrupted = await continuo(['run', wasm]);

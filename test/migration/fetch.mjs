@@ -75,7 +75,7 @@ function listsFor(architecture, home) {
 
 /** Runs a command of this machine; where it is missing or fails, the parts cannot be had here. */
 function tool(command, words, cwd) {
-  const { status, stdout, stderr, error } = spawnSync(command, words, { cwd, encoding: 'utf8', timeout: 120_000 });
+  const { status, stdout, stderr, error } = spawnSync(command, words, { cwd, encoding: 'utf8', timeout: 240_000 });
   if (error !== undefined) throw new NotAvailable(`${command}: ${error.message}`);
   if (status === 0) return stdout;
   throw new NotAvailable(`${command} ${words.at(-1)}: ${stderr.trim().split('\n').at(-1)}`);

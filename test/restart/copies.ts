@@ -41,10 +41,10 @@ export function sameContents(a: Contents, b: Contents): boolean {
   return a.pages.equals(b.pages) && a.state.equals(b.state);
 }
 
-/** Runs a job, new or not, until it has taken some checkpoints, and stops it. */
-export async function runSome(args: readonly string[], ms: number): Promise<void> {
+/** Runs a job, new or not, until it has taken a checkpoint, or the one named, and for a while more, and stops it. */
+export async function runSome(args: readonly string[], ms: number, checkpoint = 'checkpoint '): Promise<void> {
   const running = new RunningCommand([args[0], '--verbose', '--interval', '20ms', ...args.slice(1)]);
-  await running.waitFor('checkpoint ');
+  await running.waitFor(checkpoint);
   await sleep(ms);
   running.kill('SIGTERM');
   const { exitCode, stderr } = await running.ended;

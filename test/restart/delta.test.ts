@@ -54,7 +54,7 @@ async function behind(folder: string, policy: string): Promise<{ job: string; co
 }
 
 describe.each(['continuous', 'incremental', 'sequential'])('a job of the policy %s', (policy) => {
-  it('and its copy are the same after each delta, and end with the same output', { timeout: 120_000 }, async () => {
+  it('and its copy are the same after each delta, and end with the same output', { timeout: 240_000 }, async () => {
     const folder = scratch();
     const [job, copy, whole] = inFolder(folder, 'job', 'copy', 'whole');
     await runSome(['run', '--job', job, '--policy', policy, ...PROGRAM], 50);
@@ -87,10 +87,10 @@ describe.each(['continuous', 'incremental', 'sequential'])('a job of the policy 
     await refused('has itself taken a checkpoint', 'apply', join(folder, 'late'), '--job', copy);
   });
 
-  it('that went back to an older checkpoint gives a delta with all that differs', { timeout: 120_000 }, async () => {
+  it('that went back to an older checkpoint gives a delta with all that differs', { timeout: 240_000 }, async () => {
     const folder = scratch();
     const [job, copy, whole, delta, now, other] = inFolder(folder, 'job', 'copy', 'whole', 'delta', 'now', 'other');
-    await runSome(['run', '--job', job, '--policy', policy, '--keep', '3', ...PROGRAM], 150);
+    await runSome(['run', '--job', job, '--policy', policy, '--keep', '3', ...PROGRAM], 20, 'checkpoint 4 ');
     await succeed('export', job, '-o', whole);
     await succeed('restart', whole, '--job', copy, '--no-run');
     const { origin } = contentsOfJob(copy).host;
@@ -102,7 +102,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('a job of the policy 
     expect(sameContents(contentsOfJob(copy), contentsOfJob(other))).toBe(true);
   });
 
-  it('a kill at any instant of an update leaves the copy as it was, or up to date', { timeout: 120_000 }, async () => {
+  it('a kill at any instant of an update leaves the copy as it was, or up to date', { timeout: 240_000 }, async () => {
     const folder = scratch();
     const { copy, delta } = await behind(folder, policy);
     const before = contentsOfJob(copy);
@@ -128,7 +128,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('a job of the policy 
     console.log(`updates that were killed, or not, by what they left: ${[...ends].join(', ')}`);
   });
 
-  it('a delta that is cut or has a bit flipped changes nothing', { timeout: 120_000 }, async () => {
+  it('a delta that is cut or has a bit flipped changes nothing', { timeout: 240_000 }, async () => {
     const folder = scratch();
     const { copy, delta } = await behind(folder, policy);
     const bytes = readFileSync(delta);
@@ -162,7 +162,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('a job of the policy 
   });
 });
 
-it('a delta that does not fit is refused, and says why', { timeout: 120_000 }, async () => {
+it('a delta that does not fit is refused, and says why', { timeout: 240_000 }, async () => {
   const folder = scratch();
   const { job, copy, delta } = await behind(folder, 'continuous');
   const [whole, stranger, foreign, later] = inFolder(folder, 'whole', 'stranger', 'foreign', 'later');
@@ -194,7 +194,7 @@ it('a delta that does not fit is refused, and says why', { timeout: 120_000 }, a
   expect((await running.ended).stdout).toBe(expected);
 });
 
-it('a sealed copy takes sealed deltas, and no others', { timeout: 120_000 }, async () => {
+it('a sealed copy takes sealed deltas, and no others', { timeout: 240_000 }, async () => {
   const folder = scratch();
   const [job, copy, whole, delta, plain, key] = inFolder(folder, 'job', 'copy', 'whole', 'delta', 'plain', 'key');
   writeFileSync(key, 'c0ffee00'.repeat(8));

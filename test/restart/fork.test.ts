@@ -2,7 +2,7 @@
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { contentsOf, continuo, program, RunningCommand, scratch } from '../cli/continuo.ts';
+import { contentsOf, continuo, program, RunningCommand, scratch, sleep } from '../cli/continuo.ts';
 import { counted, counts } from '../cli/guests.ts';
 import { seed } from '../machine/kill-schedule.ts';
 import { Random } from '../support/random.ts';
@@ -37,7 +37,7 @@ it.each([
   { name: 'sealed', options: ['--key-file', 'KEY'] },
 ])(
   '$name: branches off each kept checkpoint, of a job that runs and of a dead one',
-  { timeout: 120_000 },
+  { timeout: 240_000 },
   async (row) => {
     const folder = scratch();
     const key = join(folder, 'key');
@@ -50,7 +50,12 @@ it.each([
     const running = new RunningCommand(['run', '--job', job, '--keep', '3', '--verbose', ...run, path], { pipe: true });
     await running.waitFor('checkpoint 4 ');
     // Beside the job: the newest, which it is asked for.
-    const beside = await continuo(['fork', job, '--job', join(folder, 'beside'), ...seal]);
+    // It stands still while the other process starts, which may take longer than it has to run.
+    running.kill('SIGSTOP');
+    const branching = continuo(['fork', job, '--job', join(folder, 'beside'), ...seal]);
+    await sleep(500);
+    running.kill('SIGCONT');
+    const beside = await branching;
     expect([beside.exitCode, beside.stderr]).toEqual([0, expect.stringContaining('go on with it: continuo resume')]);
     running.kill('SIGKILL');
     await running.ended;
@@ -91,7 +96,7 @@ it.each([
 
 it(
   'gives the branch nothing that its original writes, and no file that is not what it was',
-  { timeout: 120_000 },
+  { timeout: 240_000 },
   async () => {
     const folder = scratch();
     const job = join(folder, 'job');
@@ -184,7 +189,7 @@ const LOGS = `(module
     (drop (call $write (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 8)))
     (loop $again (i32.store (i32.const 32) (i32.const 1)) (br $again))))`;
 
-it('refuses a directory in which both have a file open to write', { timeout: 120_000 }, async () => {
+it('refuses a directory in which both have a file open to write', { timeout: 240_000 }, async () => {
   const folder = scratch();
   const [job, data, own] = [join(folder, 'job'), join(folder, 'data'), join(folder, 'own')];
   mkdirSync(data);
@@ -214,7 +219,7 @@ it('refuses a directory in which both have a file open to write', { timeout: 120
   ]);
 });
 
-it('a kill at any instant leaves a whole branch or none', { timeout: 120_000 }, async () => {
+it('a kill at any instant leaves a whole branch or none', { timeout: 240_000 }, async () => {
   const folder = scratch();
   const job = join(folder, 'job');
   const path = program(folder, 'counts', counts(COUNT, TURNS));

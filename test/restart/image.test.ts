@@ -20,7 +20,7 @@ const pageOf = (seed: number): Uint8Array => new Uint8Array(PAGE_BYTES).fill(see
 /** Batches of pages, ascending within each, with the seed of each page. */
 const batches = fc.array(fc.dictionary(fc.nat(PAGES - 1).map(String), fc.nat(6), { maxKeys: 20 }), { maxLength: 8 });
 
-it.each(POLICY_NAMES)('a job of the policy %s', { timeout: 120_000 }, (policy) => {
+it.each(POLICY_NAMES)('a job of the policy %s', { timeout: 240_000 }, (policy) => {
   fc.assert(
     fc.property(batches, fc.constantFrom(1, 2, 77), fc.nat(40_000), (given, generation, stateBytes) => {
       const directory = mkdtempSync(join(tmpdir(), 'continuo-image-'));

@@ -32,7 +32,7 @@ async function stoppedJob(folder: string, ...options: string[]): Promise<string>
 }
 
 describe.each(POLICY_NAMES)('a job of the policy %s', (policy) => {
-  it('goes on under each policy, with and without a budget of memory', { timeout: 120_000 }, async () => {
+  it('goes on under each policy, with and without a budget of memory', { timeout: 240_000 }, async () => {
     const folder = scratch();
     const file = join(folder, 'job.restart');
     const job = await stoppedJob(folder, '--policy', policy);
@@ -49,7 +49,7 @@ describe.each(POLICY_NAMES)('a job of the policy %s', (policy) => {
 });
 
 describe.each(['continuous', 'incremental', 'sequential'])('a running job of the policy %s', (policy) => {
-  it('is asked for a checkpoint, exported, and goes on; so does its copy', { timeout: 120_000 }, async () => {
+  it('is asked for a checkpoint, exported, and goes on; so does its copy', { timeout: 240_000 }, async () => {
     const folder = scratch();
     const file = join(folder, 'job.restart');
     const job = join(folder, 'job');
@@ -68,7 +68,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('a running job of the
     expect([copy.exitCode, copy.stdout]).toEqual([0, expected]);
   });
 
-  it('is exported while it commits all the time', { timeout: 120_000 }, async () => {
+  it('is exported while it commits all the time', { timeout: 240_000 }, async () => {
     const folder = scratch();
     const file = join(folder, 'job.restart');
     const job = join(folder, 'job');
@@ -91,7 +91,7 @@ describe.each(['continuous', 'incremental', 'sequential'])('a running job of the
 
 it.each(['continuous', 'sequential'])(
   'a job of the policy %s is moved through a pipe, sealed',
-  { timeout: 120_000 },
+  { timeout: 240_000 },
   async (policy) => {
     const folder = scratch();
     const job = await stoppedJob(folder, '--policy', policy);
@@ -108,7 +108,7 @@ it.each(['continuous', 'sequential'])(
   },
 );
 
-it('a kill at any instant of an export or a restart loses nothing', { timeout: 120_000 }, async () => {
+it('a kill at any instant of an export or a restart loses nothing', { timeout: 240_000 }, async () => {
   const folder = scratch();
   const job = await stoppedJob(folder);
   const file = join(folder, 'job.restart');
@@ -133,7 +133,7 @@ it('a kill at any instant of an export or a restart loses nothing', { timeout: 1
   }
 });
 
-it('output that was held is neither lost nor repeated', { timeout: 120_000 }, async () => {
+it('output that was held is neither lost nor repeated', { timeout: 240_000 }, async () => {
   const folder = scratch();
   const file = join(folder, 'job.restart');
   const job = await stoppedJob(folder);
@@ -146,7 +146,7 @@ it('output that was held is neither lost nor repeated', { timeout: 120_000 }, as
   expect([again.exitCode, again.stdout]).toEqual([0, '']);
 });
 
-it('what a file has of the output is not in what the restarted job writes', { timeout: 120_000 }, async () => {
+it('what a file has of the output is not in what the restarted job writes', { timeout: 240_000 }, async () => {
   const folder = scratch();
   const [job, out] = [join(folder, 'job'), join(folder, 'out')];
   const path = program(folder, 'counts', counts(60, 40_000_000));

@@ -25,7 +25,7 @@ function flip({ file, at }: { file: string; at: number }): void {
   closeSync(descriptor);
 }
 
-it.each(['continuous', 'incremental', 'sequential'])('%s', { timeout: 120_000 }, async (policy) => {
+it.each(['continuous', 'incremental', 'sequential'])('%s', { timeout: 240_000 }, async (policy) => {
   const folder = scratch();
   const job = join(folder, 'job');
   const path = program(folder, 'counts', counts(COUNT, 30_000_000));

@@ -42,7 +42,7 @@ describe.each(['continuous', 'incremental'])('a job of the policy %s', (policy) 
   });
 });
 
-it('follows a job over restarts, and ends with it', { timeout: 120_000 }, async () => {
+it('follows a job over restarts, and ends with it', { timeout: 240_000 }, async () => {
   const folder = scratch();
   const [job, copy, key] = inFolder(folder, 'job', 'copy', 'key');
   writeFileSync(key, 'c0ffee00'.repeat(8));
@@ -66,7 +66,7 @@ it('follows a job over restarts, and ends with it', { timeout: 120_000 }, async 
   expect([copied.exitCode, copied.stdout]).toEqual([0, '']);
 });
 
-it('goes on with a copy that is there, and refuses one that has gone on itself', { timeout: 120_000 }, async () => {
+it('goes on with a copy that is there, and refuses one that has gone on itself', { timeout: 240_000 }, async () => {
   const [job, copy, other] = inFolder(scratch(), 'job', 'copy', 'other');
   await runSome(['run', '--job', job, ...PROGRAM], 50);
   const first = new RunningCommand(['standby', job, '--to', copy, '--verbose']);
@@ -90,7 +90,7 @@ it('goes on with a copy that is there, and refuses one that has gone on itself',
 });
 
 describe('a command', () => {
-  it('gets each update, and the copy goes on', { timeout: 120_000 }, async () => {
+  it('gets each update, and the copy goes on', { timeout: 240_000 }, async () => {
     const folder = scratch();
     const [job, copy] = inFolder(folder, 'job', 'copy');
     const path = program(folder, 'counts', counts(60, 20_000_000));
@@ -111,7 +111,7 @@ describe('a command', () => {
     expect(shown.length + stdout.length).toBeGreaterThanOrEqual(counted(60).length);
   });
 
-  it('that fails gets a whole copy the next time, and gives up at last', { timeout: 120_000 }, async () => {
+  it('that fails gets a whole copy the next time, and gives up at last', { timeout: 240_000 }, async () => {
     const folder = scratch();
     const [job, copy, tried] = inFolder(folder, 'job', 'copy', 'tried');
     await runSome(['run', '--job', job, ...PROGRAM], 50);

@@ -177,7 +177,7 @@ describe('random programs show the bits of the reference', () => {
       },
     },
   };
-  it.each(Object.entries(generators))('%s', { timeout: 120_000 + Number(asked ?? 0) * 2000 }, async (name, { count, scenarioOf }) => {
+  it.each(Object.entries(generators))('%s', { timeout: 240_000 + Number(asked ?? 0) * 2000 }, async (name, { count, scenarioOf }) => {
     const total = asked === undefined ? count : Number(asked);
     const figures = { programs: 0, differing: 0, captures: 0 };
     for (let seed = firstSeed; seed < firstSeed + total; seed++) {

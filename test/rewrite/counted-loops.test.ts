@@ -144,7 +144,7 @@ describe('generated counted loops give what plain V8 gives, pages marked, captur
     expect(strips).toBeGreaterThan(LOOPS / 3);
     expect(streams).toBeGreaterThan(LOOPS / 5);
     expect(captures).toBeGreaterThan(LOOPS);
-  }, 120_000);
+  }, 240_000);
 
   it.each(disturbances)('with %s', (disturbance) => {
     compareLoops(SEED * 100_000 + LOOPS, Math.ceil(LOOPS / 6), [disturbance]);

@@ -192,7 +192,7 @@ describe.each([
     store.close();
   });
 
-  it('comes back from a power failure at any moment, whatever became of unsynced writes', { timeout: 120_000 }, () => {
+  it('comes back from a power failure at any moment, whatever became of unsynced writes', { timeout: 240_000 }, () => {
     const reader = new FakeGuest(WASM_PAGES);
     let states = 0;
     const check = (medium: Medium, logLength: number, label: string): void => {

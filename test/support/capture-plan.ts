@@ -9,6 +9,7 @@ export const allOptions: readonly RewriteOptions[] = [
   { tracking: 'software', counting: false },
   { tracking: 'none', counting: false },
   { tracking: 'paged', counting: false },
+  { tracking: 'singly', counting: true },
 ];
 
 /** The same, each with canonical NaNs. */

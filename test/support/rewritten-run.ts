@@ -2,14 +2,25 @@ import { instantiateKernels } from '../../src/format/page-kernels.ts';
 import { GuestInstance, type RunOutcome } from '../../src/machine/guest-instance.ts';
 import { decodeMachineState, encodeMachineState } from '../../src/machine/machine-state.ts';
 import { captureState, restoreState } from '../../src/machine/state-capture.ts';
-import { BIAS_BYTES, PAGE_BYTES, WASM_PAGE_BYTES, controlRegion } from '../../src/memory/layout.ts';
-import { SoftwareTracker } from '../../src/pager/dirty-tracker.ts';
+import {
+  BIAS_BYTES,
+  BIAS_WASM_PAGES,
+  PAGE_BYTES,
+  PAGES_PER_WASM_PAGE,
+  WASM_PAGE_BYTES,
+  controlRegion,
+} from '../../src/memory/layout.ts';
+import { type DirtyTracker, SoftwareTracker } from '../../src/pager/dirty-tracker.ts';
+import { KernelTracker } from '../../src/pager/kernel-tracker.ts';
+import { checksAccesses } from '../../src/rewrite/access-emitter.ts';
 import { PositionKind } from '../../src/rewrite/function-plan.ts';
+import { memoryLimits } from '../../src/rewrite/module-encoder.ts';
 import { globalExport, tableExport } from '../../src/rewrite/names.ts';
 import { type RewriteOptions, type RewrittenModule, rewriteModule } from '../../src/rewrite/rewrite.ts';
 import { RuntimeKey } from '../../src/rewrite/runtime-functions.ts';
 import { ExternalKind, type Module, decodeModule, functionType } from '../../src/wasm/module.ts';
 import { ValueType, isReferenceType } from '../../src/wasm/value-type.ts';
+import { kernelTracks } from '../kernel/kernel-tracking.ts';
 import { type CapturePlan, type Step, optionsName } from './capture-plan.ts';
 import { HostilePager } from './hostile-pager.ts';
 import {
@@ -72,7 +83,7 @@ export interface RunFigures {
 }
 
 interface DirtyCheck {
-  readonly tracker: SoftwareTracker;
+  readonly tracker: DirtyTracker;
   /** The guest's memory at the start. */
   readonly before: Uint8Array;
 }
@@ -93,6 +104,8 @@ export class RewrittenRun {
   #dirtyChecks = 0;
   #pager: HostilePager | undefined;
   #pagerCount = 0;
+  /** On the memory of the instance, where its code holds no marks. */
+  #kernelTracker: KernelTracker | undefined;
 
   constructor(program: RewrittenProgram, scenario: Scenario, plan: CapturePlan) {
     this.#program = program;
@@ -103,6 +116,14 @@ export class RewrittenRun {
   }
 
   run(): Observation {
+    try {
+      return this.#observe();
+    } finally {
+      this.#kernelTracker?.close();
+    }
+  }
+
+  #observe(): Observation {
     const { module } = this.#program;
     const started = outcomeOf(() => {
       this.#instance = this.#newInstance(GuestInstance.createMemory(module));
@@ -177,6 +198,8 @@ export class RewrittenRun {
     const phase = { call: 0, finished: false, exitCode: 0, guestMs: 0 };
     const state = encodeMachineState(captureState(from, phase, new Uint8Array(0)));
     this.#pager?.settle();
+    this.#kernelTracker?.close();
+    this.#kernelTracker = undefined;
     this.#options = options;
     const memory = GuestInstance.createMemory(this.#program.module, from.guestMemory.lengthBytes / WASM_PAGE_BYTES);
     memory.bytes.set(from.guestMemory.bytes.subarray(BIAS_BYTES), BIAS_BYTES);
@@ -187,7 +210,7 @@ export class RewrittenRun {
 
   #attachPager(): void {
     this.#pager = undefined;
-    if (this.#options.tracking !== 'paged') return;
+    if (!checksAccesses(this.#options.tracking)) return;
     this.#pager = new HostilePager(this.#instance.guestMemory, ++this.#pagerCount);
     this.#instance.attachFault(this.#pager.fault);
   }
@@ -208,17 +231,31 @@ export class RewrittenRun {
   }
 
   #beginDirtyCheck(): DirtyCheck | undefined {
-    if (this.#options.tracking !== 'software') return undefined;
-    const { guestMemory, memory } = this.#instance;
-    if (guestMemory.lengthBytes > DIRTY_CHECKED_BYTES && this.#dirtyChecks++ >= DIRTY_CHECKS_OF_LARGE) return undefined;
+    const tracker = this.#dirtyTracker();
+    if (tracker === undefined) return undefined;
+    const { guestMemory } = this.#instance;
     const { pageCount } = guestMemory;
-    const tracker = new SoftwareTracker(guestMemory, instantiateKernels(memory));
+    // What was written between two checks is nobody's.
+    if (tracker === this.#kernelTracker) tracker.collect(pageCount);
     tracker.rearm(
       pageCount,
       Uint32Array.from({ length: pageCount }, (_, k) => k),
       pageCount,
     );
     return { tracker, before: guestMemory.bytes.slice(BIAS_BYTES) };
+  }
+
+  /** The one of the code's marks, or the kernel's where it holds none; undefined: nothing is checked. */
+  #dirtyTracker(): DirtyTracker | undefined {
+    const { tracking } = this.#options;
+    if (checksAccesses(tracking) || (tracking === 'none' && !kernelTracks)) return undefined;
+    const { guestMemory, memory } = this.#instance;
+    if (guestMemory.lengthBytes > DIRTY_CHECKED_BYTES && this.#dirtyChecks++ >= DIRTY_CHECKS_OF_LARGE) return undefined;
+    if (tracking === 'software') return new SoftwareTracker(guestMemory, instantiateKernels(memory));
+    const pagesMax = (memoryLimits(this.#program.module).maximum - BIAS_WASM_PAGES) * PAGES_PER_WASM_PAGE;
+    if (pagesMax === 0) return undefined;
+    this.#kernelTracker ??= new KernelTracker(guestMemory, pagesMax);
+    return this.#kernelTracker;
   }
 
   /** Every page that differs from before must be among those that the tracker finds. */
@@ -236,7 +273,7 @@ export class RewrittenRun {
       const was = start < before.length ? before.subarray(start, start + PAGE_BYTES) : zeroPage;
       const is = bytes.subarray(BIAS_BYTES + start, BIAS_BYTES + start + PAGE_BYTES);
       if (Buffer.compare(was, is) !== 0) {
-        throw new Error(`${this.#plan.name}: page ${page} of ${pageCount} was written and not marked`);
+        throw new Error(`${this.#plan.name}: page ${page} of ${pageCount} was written and not found`);
       }
     }
   }
