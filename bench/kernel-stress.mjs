@@ -1,5 +1,5 @@
-// Random programs paged and tracked by the kernel, for a given time: each prints what it prints with all of its pages in memory,
-// whatever the frames, the replacement, checkpoints, kills, stops, signals, garbage collections, other threads with work and output of
+// Random programs paged, tracked and stopped at first writes by the kernel, for a given time: each prints what it prints with all of its pages in memory,
+// whatever the frames, the replacement, the policy, saves beside the program, checkpoints, kills, stops, signals, garbage collections, other threads with work and output of
 // their own, and compactions of the system's memory (where that may be asked for). A run that hangs is a failure too.
 //   node bench/kernel-stress.mjs [--seconds N] [--seed N] [--result FILE, to which the figures are added]
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
@@ -17,6 +17,7 @@ const STDERR_MAX = 20_000;
 const COMPACT = '/proc/sys/vm/compact_memory';
 const COMPACT_EVERY_MS = 250;
 const RECORD_EVERY_MS = 60_000;
+const POLICIES = ['continuous', 'continuous', 'incremental', 'sequential'];
 const STORES = ['i32.store8', 'i32.store16', 'i32.store'];
 const LOADS = ['i32.load8_u', 'i32.load16_u', 'i32.load'];
 const command = fileURLToPath(new URL('../dist/command/main.js', import.meta.url));
@@ -42,6 +43,7 @@ const figures = {
   withCompany: 0,
   pagedByKernel: 0,
   trackedByKernel: 0,
+  protectedByKernel: 0,
   hangs: 0,
   failures: [],
 };
@@ -116,10 +118,12 @@ async function stress(seed) {
   });
   if (plain.status !== 0) throw new Error(`seed ${seed}: the program itself fails: ${plain.stderr.slice(-1000)}`);
   const output = path.join(folder, 'output');
+  const policy = POLICIES[random(POLICIES.length)];
   const job = path.join(folder, 'job');
   try {
     for (let life = 0; ; life++) {
-      const { status, stderr, args } = await live(random, life, ['--job', job, '--stdout', output], program);
+      const place = ['--job', job, '--stdout', output, '--policy', policy];
+      const { status, stderr, args } = await live(random, life, place, program);
       figures.lives++;
       if (status === 0) break;
       // 85: it was stopped by a signal; null: it was killed.
@@ -143,15 +147,21 @@ function live(random, life, place, program) {
     ...(hasCompany ? ['--expose-gc', '--import', company] : []),
   ];
   const tracker = random(8) === 0 ? 'software' : 'kernel';
-  const isPaged = random(8) !== 0;
+  const isPaged = random(3) === 0;
+  const forks = random(3) === 0;
   const memory = isPaged ? ['--memory', `${16 + random(random(2) === 0 ? 16 : 300)}p`] : [];
   const replacement = isPaged ? ['--replacement', random(2) === 0 ? 'lirs' : 'second-chance'] : [];
   const when = random(4) === 0 ? ['--interval', 'none'] : ['--interval', `${5 + random(60)}ms`];
-  const args = [...engine, command, 'run', ...place, '--tracker', tracker, ...memory, ...replacement, ...when, program];
+  const args = [...engine, command, 'run', ...place, '--tracker', tracker, ...memory, ...replacement, ...when];
+  args.push(...(forks ? ['--fork'] : []), program);
   figures.withCollections += Number(collects);
   figures.withCompany += Number(hasCompany);
-  figures.pagedByKernel += Number(tracker === 'kernel' && isPaged);
-  figures.trackedByKernel += Number(tracker === 'kernel' && !isPaged);
+  const isProtected = forks || place.includes('incremental');
+  if (tracker === 'kernel') {
+    if (isPaged) figures.pagedByKernel += Number(!forks && place.includes('continuous'));
+    else if (isProtected) figures.protectedByKernel++;
+    else if (place.includes('continuous')) figures.trackedByKernel++;
+  }
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let stderr = '';
   child.stderr.setEncoding('latin1').on('data', (text) => (stderr = (stderr + text).slice(-STDERR_MAX)));

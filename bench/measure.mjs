@@ -1,4 +1,5 @@
 // What the benchmarks share: arguments, medians, facts about the machine, result files.
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 
@@ -40,4 +41,22 @@ export function machineFacts() {
 
 export function writeResult(file, result) {
   fs.writeFileSync(file, `${JSON.stringify(result, null, 1)}\n`);
+}
+
+/** Milliseconds of a program under `node:wasi`, its code optimised from the start. */
+export function plainMs(program, args) {
+  const script = `
+    const { WASI } = require('node:wasi');
+    process.removeAllListeners('warning');
+    const wasi = new WASI({ version: 'preview1', args: process.argv.slice(1), env: { LANG: 'C' } });
+    const module = new WebAssembly.Module(require('node:fs').readFileSync(process.argv[1]));
+    const instance = new WebAssembly.Instance(module, wasi.getImportObject());
+    const startMs = performance.now();
+    wasi.start(instance);
+    console.error(performance.now() - startMs);
+  `;
+  const flags = ['--no-liftoff', '--no-wasm-lazy-compilation', '--no-turbo-fast-api-calls', '--no-warnings'];
+  const words = [...flags, '-e', `${script.replace('console.error', 'console.log')}`, program, ...args];
+  const printed = execFileSync(process.execPath, words, { encoding: 'utf8' });
+  return Number(printed.trim().split('\n').at(-1));
 }

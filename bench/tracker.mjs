@@ -2,7 +2,6 @@
 // Run time with a checkpoint each 100 ms against plain V8's optimised tier, beside that of safepoints alone; then the time of a
 // scan of one GB. Variants take turns; figures are medians of the turns' ratios.
 //   node bench/tracker.mjs [--rounds N] [--interval MS] [--json FILE]
-import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -14,7 +13,7 @@ import { GuestMemory } from '../dist/memory/guest-memory.js';
 import { BIAS_BYTES, BIAS_WASM_PAGES, PAGE_BYTES } from '../dist/memory/layout.js';
 import { SoftwareTracker } from '../dist/pager/dirty-tracker.js';
 import { KernelTracker } from '../dist/pager/kernel-tracker.js';
-import { geometricMean, machineFacts, median, parseArguments, writeResult } from './measure.mjs';
+import { geometricMean, machineFacts, median, parseArguments, plainMs, writeResult } from './measure.mjs';
 
 const { options } = parseArguments({ rounds: '5', interval: '100', json: '' });
 const rounds = Number(options.rounds);
@@ -101,24 +100,6 @@ async function measure(name, args) {
   );
   console.log(name.padEnd(15), `${plain.toFixed(0)} ms`.padStart(8), ...text, JSON.stringify(beyondSafepoints));
   return { name: [name, ...args].join(' '), plainMs: plain, ratios, beyondSafepoints };
-}
-
-/** The program under `node:wasi`, its code optimised from the start. */
-function plainMs(program, args) {
-  const script = `
-    const { WASI } = require('node:wasi');
-    process.removeAllListeners('warning');
-    const wasi = new WASI({ version: 'preview1', args: process.argv.slice(1), env: { LANG: 'C' } });
-    const module = new WebAssembly.Module(require('node:fs').readFileSync(process.argv[1]));
-    const instance = new WebAssembly.Instance(module, wasi.getImportObject());
-    const startMs = performance.now();
-    wasi.start(instance);
-    console.error(performance.now() - startMs);
-  `;
-  const flags = ['--no-liftoff', '--no-wasm-lazy-compilation', '--no-turbo-fast-api-calls', '--no-warnings'];
-  const words = [...flags, '-e', `${script.replace('console.error', 'console.log')}`, program, ...args];
-  const printed = execFileSync(process.execPath, words, { encoding: 'utf8' });
-  return Number(printed.trim().split('\n').at(-1));
 }
 
 async function run(program, args, policy, tracker) {

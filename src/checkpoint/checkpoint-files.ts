@@ -19,9 +19,9 @@ import { assert, ContinuoError } from '../error/errors.ts';
 import type { JobFile, JobIdentity } from '../format/job-format.ts';
 import { PAGE_BYTES } from '../memory/layout.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import { allPages } from '../pager/dirty-tracker.ts';
+import { allPages, type DirtyTracker } from '../pager/dirty-tracker.ts';
 import type { Pager } from '../pager/pager.ts';
-import { NO_COPIES, PendingPages, PendingState } from '../save/pending-pages.ts';
+import { type CopyRoom, NO_COPIES, PendingPages, PendingState } from '../save/pending-pages.ts';
 import { preciseNowMs, saveToFile } from '../save/save-work.ts';
 import { MAPPED_PAGES_MAX } from '../format/paging-format.ts';
 import { Workbench } from '../format/workbench.ts';
@@ -35,6 +35,8 @@ import type { PagingOptions } from './paging-options.ts';
 
 /** A chain that holds so many times the image in changes is ended by a full file, so that it does not grow for ever. */
 export const CHAIN_IMAGES_MAX = 16;
+
+const NO_PAGES = new Uint32Array(0);
 
 export interface CheckpointFilesOptions {
   readonly incremental: boolean;
@@ -58,6 +60,8 @@ export class CheckpointFiles implements CheckpointStore {
   #latest: Checkpoint | undefined;
   #memory: GuestMemory | undefined;
   #pager: Pager | undefined;
+  /** In the pager's place, where all pages are resident and something else knows the guest's writes. */
+  #tracker: DirtyTracker | undefined;
   #scratch: ScratchStore | undefined;
   #failure: unknown;
 
@@ -116,9 +120,17 @@ export class CheckpointFiles implements CheckpointStore {
     return readProgram(this.#device, this.#job);
   }
 
-  attach(memory: GuestMemory, paging: PagingOptions | undefined): Pager | undefined {
+  attach(
+    memory: GuestMemory,
+    paging: PagingOptions | undefined,
+    tracked: boolean | DirtyTracker = false,
+  ): Pager | undefined {
     assert(this.#memory === undefined, 'the store is attached already');
     this.#memory = memory;
+    if (typeof tracked !== 'boolean') {
+      this.#tracker = tracked;
+      return undefined;
+    }
     // Write protection is the pager's, so an incremental job has one even where all pages are resident.
     const options = paging ?? (this.#incremental ? { frameCount: MAPPED_PAGES_MAX, protects: true } : undefined);
     if (options === undefined) return undefined;
@@ -137,6 +149,7 @@ export class CheckpointFiles implements CheckpointStore {
     });
     memory.releaseHolds();
     this.#pager?.startInterval(memory.pageCount);
+    this.#tracker?.rearm(memory.pageCount, NO_PAGES, 0);
   }
 
   commit(request: CheckpointRequest): CheckpointStats {
@@ -154,7 +167,7 @@ export class CheckpointFiles implements CheckpointStore {
     }
   }
 
-  begin(request: CheckpointRequest, copies: SharedArrayBuffer): StartedSave {
+  begin(request: CheckpointRequest, room: CopyRoom): StartedSave {
     assert(!this.#readOnly, 'the store was opened for reading');
     this.#failure ??= this.#pager?.failure;
     if (this.#failure !== undefined) throw afterFailure(this.#device.path, this.#failure);
@@ -163,17 +176,22 @@ export class CheckpointFiles implements CheckpointStore {
     const { pageCount } = memory;
     const pager = this.#pager;
     const generation = (this.#latest?.generation ?? 0) + 1;
-    const changedCount = pager?.collectChanged(pageCount) ?? pageCount;
+    const changedCount = pager?.collectChanged(pageCount) ?? this.#tracker?.collect(pageCount) ?? pageCount;
+    // What the list holds of changed pages; without one all count as changed.
+    const changed = pager?.pages ?? this.#tracker?.pages;
     const isFull =
       !this.#incremental || this.#latest === undefined || this.#chain.changedPages > CHAIN_IMAGES_MAX * pageCount;
     const { trigger, state, exclusions } = request;
-    const residentDirtyPages = this.#residentCount(pager, changedCount, pageCount);
-    const savedCount = pager === undefined ? 0 : (exclusions?.partition(pager.pages, changedCount) ?? changedCount);
-    const pages = isFull ? allPages(pageCount) : pager!.pages;
-    const count = isFull ? (exclusions?.partition(pages, pageCount) ?? pageCount) : savedCount;
-    const pending = this.#pendingOf(pages, count, isFull, copies);
+    const residentDirtyPages = this.#residentCount(pager, changedCount);
+    const savedCount = changed === undefined ? 0 : (exclusions?.partition(changed, changedCount) ?? changedCount);
+    // The first file needs only what was ever written, where that is known.
+    const savesAll = isFull && !(this.#latest === undefined && this.#incremental && this.#tracker?.knowsAll === true);
+    const pages = savesAll ? allPages(pageCount) : changed!;
+    const count = savesAll ? (exclusions?.partition(pages, pageCount) ?? pageCount) : savedCount;
+    const pending = this.#pendingOf(pages, count, isFull, room);
     const pagesWrittenContinuous = pager?.takeContinuousCount() ?? 0;
     pager?.startInterval(pageCount, pager.pages.subarray(savedCount, changedCount));
+    this.#tracker?.rearm(pageCount, this.#tracker.pages, savedCount, changedCount);
     const name = checkpointFileName(generation);
     const timeMs = Date.now();
     const kept = [generation, ...this.#kept].slice(0, this.keep);
@@ -237,6 +255,7 @@ export class CheckpointFiles implements CheckpointStore {
   }
 
   close(): void {
+    this.#tracker?.close?.();
     this.#scratch?.close();
   }
 
@@ -246,10 +265,10 @@ export class CheckpointFiles implements CheckpointStore {
   }
 
   /** The list of pages to save. A full file says nothing of pages that hold zeros and have neither frame nor slot. */
-  #pendingOf(pages: Uint32Array, count: number, isFull: boolean, copies: SharedArrayBuffer): PendingPages {
+  #pendingOf(pages: Uint32Array, count: number, isFull: boolean, room: CopyRoom): PendingPages {
     const pager = this.#pager;
     if (pager === undefined) {
-      const pending = PendingPages.ofCount(count, copies);
+      const pending = PendingPages.ofCount(count, room);
       pending.pages.set(pages.subarray(0, count));
       return pending;
     }
@@ -261,7 +280,7 @@ export class CheckpointFiles implements CheckpointStore {
         if (pager.isResident(pages[i]) || map.slotOf(pages[i]) !== 0) pages[kept++] = pages[i];
       }
     }
-    const pending = PendingPages.ofCount(kept, copies);
+    const pending = PendingPages.ofCount(kept, room);
     for (let i = 0; i < kept; i++) {
       const page = pages[i];
       pending.pages[i] = page;
@@ -274,8 +293,8 @@ export class CheckpointFiles implements CheckpointStore {
     return pending;
   }
 
-  #residentCount(pager: Pager | undefined, changedCount: number, pageCount: number): number {
-    if (pager === undefined) return pageCount;
+  #residentCount(pager: Pager | undefined, changedCount: number): number {
+    if (pager === undefined) return changedCount;
     let count = 0;
     for (let i = 0; i < changedCount; i++) if (pager.isResident(pager.pages[i])) count += 1;
     return count;

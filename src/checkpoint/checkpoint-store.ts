@@ -4,6 +4,7 @@ import type { JobIdentity } from '../format/job-format.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { DirtyTracker } from '../pager/dirty-tracker.ts';
 import type { Pager } from '../pager/pager.ts';
+import type { CopyRoom } from '../save/pending-pages.ts';
 import type { FileSave, SaveResult, SaveSource, SlotSave } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
 import type { PageReader } from './copied-pages.ts';
@@ -46,8 +47,8 @@ export interface CheckpointStore {
    * @throws StorageError: nothing was committed, the last checkpoint stands, and so will every later call.
    */
   commit(request: CheckpointRequest): CheckpointStats;
-  /** Takes a checkpoint of the stopped guest, to be saved while it runs on; `copies` is room for pages that it changes meanwhile. */
-  begin(request: CheckpointRequest, copies: SharedArrayBuffer): StartedSave;
+  /** Takes a checkpoint of the stopped guest, to be saved while it runs on; `room` is for copies of pages that it changes meanwhile. */
+  begin(request: CheckpointRequest, room: CopyRoom): StartedSave;
   /** Slots of the paging file, where there is one that outlives the run. */
   slotCounts(): SlotCounts | undefined;
   /** The pages of the newest checkpoint, for a copy; the store must have one. */

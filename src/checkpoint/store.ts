@@ -55,7 +55,7 @@ import type { SlotHeir } from '../pager/page-map.ts';
 import { type PageOutCounts, PageTransfer } from '../pager/page-transfer.ts';
 import { Pager } from '../pager/pager.ts';
 import { DEFAULT_REPLACEMENT } from '../pager/replacement.ts';
-import { PendingPages } from '../save/pending-pages.ts';
+import { type CopyRoom, PendingPages } from '../save/pending-pages.ts';
 import { preciseNowMs } from '../save/save-work.ts';
 import type { Checkpoint, CheckpointRequest, CheckpointStats, SlotCounts } from './checkpoint.ts';
 import { afterFailure, type CheckpointStore, type StartedSave } from './checkpoint-store.ts';
@@ -270,15 +270,18 @@ export class Store implements CheckpointStore {
    * the pager tells of what it is about to change. Nothing is durable, and no slot may change hands, until its `finish`.
    * @throws StorageError, as `commit`.
    */
-  begin(request: CheckpointRequest, copies: SharedArrayBuffer): StartedSave {
+  begin(request: CheckpointRequest, room: CopyRoom): StartedSave {
     return this.#attempt((generation) => {
-      const { memory, pager } = this.#attached();
-      assert(pager !== undefined, 'pages are saved beside a guest only where a pager knows its writes');
+      const { memory, tracker, pager } = this.#attached();
+      assert(
+        tracker.knowsAll === true,
+        'pages are saved beside a guest only where its writes are told before they are made',
+      );
       const startMs = preciseNowMs();
-      const targets = new SharedArrayBuffer(4 * Math.max(1, pager.residentCount));
+      const targets = new SharedArrayBuffer(4 * Math.max(1, pager?.residentCount ?? memory.pageCount));
       const frozen = this.#freeze(request, generation, new Uint32Array(targets));
-      const pending = PendingPages.ofCount(frozen.stats.pagesWritten, copies);
-      pending.pages.set(pager.pages.subarray(0, pending.count));
+      const pending = PendingPages.ofCount(frozen.stats.pagesWritten, room);
+      pending.pages.set(tracker.pages.subarray(0, pending.count));
       const pauseMs = preciseNowMs() - startMs;
       return {
         source: { memory: memory.memory, pending, paging: undefined },
@@ -374,8 +377,8 @@ export class Store implements CheckpointStore {
     map.grow(pageCount);
     slots.startSearch();
     const softLimit = this.#softSlotLimit(pageCount);
-    // Unless memory is paged, the first checkpoint must look at all pages: what filled them before was not tracked.
-    const takesAll = pager === undefined && this.#latest === undefined;
+    // The first checkpoint must look at all pages where what filled them before was not tracked.
+    const takesAll = tracker.knowsAll !== true && this.#latest === undefined;
     const dirtyCount = takesAll ? pageCount : tracker.collect(pageCount);
     const dirty = takesAll ? allPages(pageCount) : tracker.pages;
     const dirtyPages = pager?.changedCount ?? dirtyCount;

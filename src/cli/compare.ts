@@ -6,6 +6,7 @@ import { POLICY_NAMES, type PolicyName } from '../checkpoint/checkpoint-store.ts
 import { kindOfPath } from '../device/file-device.ts';
 import { StorageError, UsageError } from '../error/errors.ts';
 import type { Comparison } from '../report/comparison.ts';
+import { type Tracker, TRACKERS } from '../report/policy.ts';
 import { type ComparedCell, type ComparedProgram, comparedRun } from './compared-run.ts';
 import { reportError, say } from './messages.ts';
 import { type Every, parseEvery, parseInterval, parseMemory, parseNumber } from './option-values.ts';
@@ -22,7 +23,7 @@ interface Flags {
   readonly dir: readonly string[];
   readonly env: readonly string[];
   readonly stdin?: string;
-  readonly tracker?: string;
+  readonly tracker: readonly Tracker[];
   readonly json?: string;
   readonly html?: string;
 }
@@ -66,7 +67,11 @@ export function compareCommand(settle: (exitCode: number) => void): Command {
     .addOption(new Option('--dir <host[::guest]>', 'as of run; repeatable').argParser(repeated).default([], 'none'))
     .addOption(new Option('--env <name[=value]>', 'as of run; repeatable').argParser(repeated).default([], 'none'))
     .option('--stdin <file>', 'as of run')
-    .addOption(new Option('--tracker <way>', 'as of run, for all of them').choices(['auto', 'software', 'kernel']))
+    .addOption(
+      new Option('--tracker <way>', 'software or kernel, as of run; repeatable: each policy under each of them')
+        .argParser(parseTracker)
+        .default([], 'auto'),
+    )
     .option('--json <file>', 'write the result to a file, as JSON')
     .option('--html <file>', 'write the result as a page with plots, which needs nothing else to be looked at');
   return command.action(async (program: string, args: string[]) => {
@@ -78,6 +83,13 @@ function parsePolicy(text: string, before: readonly PolicyName[]): readonly Poli
   const policy = POLICY_NAMES.find((name) => name === text);
   if (policy === undefined) throw new InvalidArgumentError(`Write one of ${POLICY_NAMES.join(', ')}.`);
   return [...before, policy];
+}
+
+function parseTracker(text: string, before: readonly Tracker[]): readonly Tracker[] {
+  if (text === 'auto') return before;
+  const tracker = TRACKERS.find((name) => name === text);
+  if (tracker === undefined) throw new InvalidArgumentError(`Write one of auto, ${TRACKERS.join(', ')}.`);
+  return before.includes(tracker) ? before : [...before, tracker];
 }
 
 async function compare(path: string, args: readonly string[], flags: Flags): Promise<number> {
@@ -145,13 +157,17 @@ function machineDescription(): Comparison['machine'] {
   };
 }
 
-function cellsOf({ policy, fork, memory }: Flags): ComparedCell[] {
+/** Those without checkpoints are what the others are held against: under the only tracker there is, or as it comes. */
+function cellsOf({ policy, fork, memory, tracker }: Flags): ComparedCell[] {
   const policies = POLICY_NAMES.filter((name) => name !== 'none' && (policy.length === 0 || policy.includes(name)));
   const sizes = [...new Set(memory.length === 0 ? [null] : memory)];
+  const trackers = tracker.length > 1 ? tracker.map((name) => ({ tracker: name })) : [{}];
+  const saving = (frames: number | null, forks: boolean): ComparedCell[] =>
+    policies.flatMap((name) => trackers.map((by) => ({ policy: name, fork: forks, frames, ...by })));
   return sizes.flatMap((frames) => [
     { policy: 'none', fork: false, frames },
-    ...policies.map((name): ComparedCell => ({ policy: name, fork: false, frames })),
-    ...(fork === false ? [] : policies.map((name): ComparedCell => ({ policy: name, fork: true, frames }))),
+    ...saving(frames, false),
+    ...(fork === false ? [] : saving(frames, true)),
   ]);
 }
 
@@ -165,7 +181,7 @@ function runOptions({ interval, every, dir, env, stdin, tracker }: Flags): strin
     ...dir.flatMap((value) => ['--dir', value]),
     ...env.flatMap((value) => ['--env', value]),
     ...(stdin === undefined ? [] : ['--stdin', stdin]),
-    ...(tracker === undefined ? [] : ['--tracker', tracker]),
+    ...(tracker.length === 1 ? ['--tracker', tracker[0]] : []),
   ];
 }
 

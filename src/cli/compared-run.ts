@@ -8,6 +8,7 @@ import type { CheckpointStats } from '../checkpoint/checkpoint.ts';
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import { UsageError } from '../error/errors.ts';
 import type { ComparisonRun } from '../report/comparison.ts';
+import type { Tracker } from '../report/policy.ts';
 import type { RunStats } from './stats-file.ts';
 
 export interface ComparedCell {
@@ -15,6 +16,8 @@ export interface ComparedCell {
   readonly fork: boolean;
   /** Null: all pages are resident. */
   readonly frames: number | null;
+  /** Undefined: as the options that all runs have in common say. */
+  readonly tracker?: Tracker;
 }
 
 /** What all runs of a comparison have in common. */
@@ -39,6 +42,7 @@ export async function comparedRun(compared: ComparedProgram, cell: ComparedCell)
   if (cell.policy !== 'none') {
     words.push('--job', join(compared.folder, 'job'), '--fresh', '--policy', cell.policy);
     if (cell.fork) words.push('--fork');
+    if (cell.tracker !== undefined) words.push('--tracker', cell.tracker);
   }
   words.push(compared.program, ...compared.arguments);
   const { exitCode, outputDigest, errors } = await output(words);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { measureSync, TRIES } from '../device/sync-time.ts';
 import { kernelPagingObstacle } from '../kernel/paging-probe.ts';
 import { type KernelFeatures, probeKernelFeatures } from '../kernel/feature-probes.ts';
+import { kernelProtectionObstacle } from '../kernel/protection-probe.ts';
 import { kernelTrackingObstacle } from '../kernel/tracking-probe.ts';
 import { hasExceptionsByReference, hasNonNullReferences } from '../machine/engine-features.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
@@ -110,6 +111,16 @@ function trackingProbes(features: KernelFeatures): Ungrouped[] {
       name: '--tracker kernel',
       purpose: 'programs without marks in their code, where it is asked for',
       ...result(kernelTrackingObstacle(), 'see above; marks in the code work everywhere'),
+    },
+    {
+      name: 'userfaultfd, WP',
+      purpose: 'first writes that are told before they are made',
+      ...result(features.protection, koffiFirst(features, newer('6.7'))),
+    },
+    {
+      name: '--tracker kernel, first writes',
+      purpose: '--policy incremental and --fork with no checks in the code of the program, where it is asked for',
+      ...result(kernelProtectionObstacle(), 'see above; checks in the code work everywhere'),
     },
   ];
 }

@@ -15,6 +15,8 @@ export interface KernelFeatures {
   readonly allFaults: string | undefined;
   /** Writes to protected pages are let through and noted: Linux 6.7. */
   readonly asynchronousProtection: string | undefined;
+  /** A program is stopped at its first write to a protected page, and another thread is told. Tried out by a scan: Linux 6.7. */
+  readonly protection: string | undefined;
   readonly pagemapScan: string | undefined;
   /** Pages are moved instead of copied: Linux 6.8. */
   readonly move: string | undefined;
@@ -34,6 +36,7 @@ export function probeKernelFeatures(): KernelFeatures {
     userFaults: uffd('user-mode'),
     allFaults: uffd('privileged'),
     asynchronousProtection: uffd('user-mode', UffdFeature.wpAsync | UffdFeature.wpUnpopulated),
+    protection: uffd('user-mode', UffdFeature.pagefaultFlagWp | UffdFeature.wpUnpopulated),
     pagemapScan: calls ?? obstacleOf(scanPage),
     move: uffd('user-mode', UffdFeature.move),
   };

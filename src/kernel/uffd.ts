@@ -75,7 +75,7 @@ export function registerRange(descriptor: number, address: number, lengthBytes: 
   }
 }
 
-/** Protects pages of registered ranges, or takes their protection away. */
+/** Protects pages of registered ranges, or takes their protection away, which lets whoever waits to write to them go on. Any thread may. */
 export class RangeProtection {
   readonly #descriptor: number;
   readonly #words = new Uint32Array(6);
@@ -85,6 +85,7 @@ export class RangeProtection {
   }
 
   set(address: number, lengthBytes: number, isProtected: boolean): void {
+    if (lengthBytes === 0) return;
     const { ioctl, errno } = libraryCalls();
     const words = this.#words;
     putWord(words, 0, address);

@@ -1,6 +1,8 @@
 /**
- * Faults of a part of this process's memory, served by a thread of it: userfaultfd(2) with its `MISSING` and asynchronous
- * write-protect modes, and what moves pages to and from it. Linux 6.8 or later, through the optional package `koffi`.
+ * Faults of a part of this process's memory, served by a thread of it, through the optional package `koffi`: userfaultfd(2) in
+ * one of two ways. For `paging`, its `MISSING` and asynchronous write-protect modes, and what moves pages to and from it: Linux
+ * 6.8 or later and a right. For `protection`, its synchronous write-protect mode: Linux 6.7 or later, for anybody. Only faults of
+ * the program itself are served then; a system call that would write to a protected page fails instead.
  *
  * Addresses are numbers: those of the system have 47 bits, or 52, which a number holds exactly. Structures are arrays of
  * 32-bit words that are made once, since every call here is made for each fault.
@@ -49,8 +51,16 @@ const RETRIES_MAX = 1000;
 /** Bytes of a mask of processors: 1024 of them, as the C library has it. */
 const AFFINITY_BYTES = 128;
 
-const FEATURES = UffdFeature.pagefaultFlagWp | UffdFeature.threadId | UffdFeature.wpAsync | UffdFeature.move;
+const COMMON_FEATURES = UffdFeature.pagefaultFlagWp | UffdFeature.threadId;
 const TWO_32 = 0x1_0000_0000;
+
+/** What faults are for; see above. */
+export type FaultPurpose = 'paging' | 'protection';
+
+function openFor(purpose: FaultPurpose): number {
+  if (purpose === 'protection') return openUffd('user-mode', COMMON_FEATURES | UffdFeature.wpUnpopulated);
+  return openUffd('privileged', COMMON_FEATURES | UffdFeature.wpAsync | UffdFeature.move);
+}
 
 /** What `wait` came back for; bits. */
 export const Woken = { fault: 1, request: 2 } as const;
@@ -91,10 +101,10 @@ export class UserFaults {
   readonly #mask = new Uint8Array(AFFINITY_BYTES);
 
   /** @throws SystemRefusal, Error. */
-  constructor() {
+  constructor(purpose: FaultPurpose = 'paging') {
     const calls = libraryCalls();
     this.#calls = calls;
-    this.descriptor = openUffd('privileged', FEATURES);
+    this.descriptor = openFor(purpose);
     this.#protection = new RangeProtection(this.descriptor);
     this.requestDescriptor = Number(calls.eventfd(0, O_CLOEXEC_NONBLOCK));
     if (this.requestDescriptor < 0) throw this.#refused('eventfd');
@@ -125,6 +135,11 @@ export class UserFaults {
   register(address: number, lengthBytes: number): void {
     registerRange(this.descriptor, address, lengthBytes, RegisterMode.missing | RegisterMode.writeProtect);
     this.discard(address, lengthBytes);
+  }
+
+  /** From now on writes to pages of this range are told of, where they are protected; nothing is. */
+  registerWrites(address: number, lengthBytes: number): void {
+    registerRange(this.descriptor, address, lengthBytes, RegisterMode.writeProtect);
   }
 
   /** Waits for faults and requests; `Woken` bits, 0 after the time-out. */
@@ -204,7 +219,10 @@ export class UserFaults {
     this.#calls.moveBytes(to, from, lengthBytes);
   }
 
-  /** Makes pages readable only, until the system lets a write through and notes it; or lets them be written. */
+  /**
+   * Makes pages readable only, until the system lets a write through and notes it, or tells of it; or lets them be written, and
+   * whoever waits for that go on.
+   */
   protect(address: number, lengthBytes: number, protects: boolean): void {
     this.#protection.set(address, lengthBytes, protects);
   }

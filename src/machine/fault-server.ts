@@ -3,24 +3,17 @@ import { Exclusions } from '../checkpoint/exclusions.ts';
 import { ScratchStore } from '../checkpoint/scratch-store.ts';
 import { Store } from '../checkpoint/store.ts';
 import { FileDevice } from '../device/file-device.ts';
-import { UsageError, assert } from '../error/errors.ts';
-import { UserFaults, Woken } from '../kernel/user-faults.ts';
+import { assert } from '../error/errors.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { controlRegion, NOT_PINNED, PAGE_BYTES, PINS_MAX, PollState } from '../memory/layout.ts';
 import type { Pager } from '../pager/pager.ts';
 import { sealedOrPlain } from '../seal/job-seal.ts';
 import { encodeError } from './error-transport.ts';
+import { FaultLoop, type FaultService } from './fault-loop.ts';
 import { KernelProtection } from './kernel-protection.ts';
 import { type AttachOrder, type CommitOrder, type PagerOrder, PagerWord, type PagerReply } from './pager-link.ts';
 
 const NO_STATE = new Uint8Array(0);
-/** A wait ends by itself after so long: a thread that is to be terminated can be only when it runs JavaScript. */
-const WAIT_MS = 200;
-/** So long without a fault, and the threads may run where the system wants them. */
-const PINNED_WAIT_MS = 10;
-/** So many faults after they were put on one processor, the threads may choose another one. */
-const PINNED_FAULTS_MAX = 65536;
-
 /**
  * Pages one guest from another thread: waits for faults that the kernel stops the guest at, and for orders of the guest's thread.
  * Owns the paging file and everything that is known of pages.
@@ -28,10 +21,10 @@ const PINNED_FAULTS_MAX = 65536;
  * No circle of waiting: while a fault is served the guest stands still, and nothing here waits for it or for a lock that it
  * may hold; the guest's memory is touched only where pages are known to be (`KernelProtection`).
  */
-export class FaultServer {
+export class FaultServer implements FaultService {
   readonly #words: Int32Array;
   readonly #port: MessagePort;
-  readonly #faults: UserFaults;
+  readonly #loop: FaultLoop;
   readonly #memory: GuestMemory;
   readonly #protection: KernelProtection;
   readonly #scratch: ScratchStore | undefined;
@@ -39,10 +32,6 @@ export class FaultServer {
   readonly #pager: Pager;
   readonly #poll: Int32Array;
   readonly #pins: Uint32Array;
-  /** The guest's thread, while it is kept on the processor of this one. */
-  #pinnedThread = 0;
-  #pinnedFaults = 0;
-  #isClosed = false;
 
   constructor(words: Int32Array, port: MessagePort, order: AttachOrder) {
     const { memory, source, frameCount, replacement, keep, guestBytesMax } = order;
@@ -51,8 +40,8 @@ export class FaultServer {
     this.#memory = new GuestMemory(memory);
     this.#poll = new Int32Array(memory.buffer, controlRegion.pollWord, 1);
     this.#pins = new Uint32Array(memory.buffer, controlRegion.pins, PINS_MAX).fill(NOT_PINNED);
-    this.#faults = openFaults();
-    this.#protection = new KernelProtection(this.#faults, this.#memory, guestBytesMax);
+    this.#loop = new FaultLoop(words, 'paging');
+    this.#protection = new KernelProtection(this.#loop.faults, this.#memory, guestBytesMax);
     this.#scratch = 'jobDirectory' in source ? undefined : new ScratchStore(source.identity, source.program);
     this.#store =
       'jobDirectory' in source
@@ -65,23 +54,12 @@ export class FaultServer {
       protection: this.#protection,
       ...(replacement === undefined ? {} : { replacement }),
     });
-    Atomics.store(words, PagerWord.faults, this.#faults.descriptor + 1);
-    Atomics.store(words, PagerWord.requests, this.#faults.requestDescriptor + 1);
+    this.#loop.announce();
   }
 
   /** Serves until the control thread or the guest says that it is over. */
   run(): void {
-    const words = this.#words;
-    while (!this.#isClosed && Atomics.load(words, PagerWord.stop) === 0 && Atomics.load(words, PagerWord.dead) === 0) {
-      // A guest that was woken often runs at once, and comes to its next fault before this thread goes on.
-      if (this.#serveFaults()) continue;
-      const woken = this.#faults.wait(this.#pinnedThread === 0 ? WAIT_MS : PINNED_WAIT_MS);
-      if (woken === 0) this.#part();
-      if ((woken & Woken.request) !== 0) {
-        this.#faults.readRequests();
-        this.serveOrders();
-      }
-    }
+    this.#loop.run(this);
   }
 
   /** Does what the guest's thread has ordered, and replies. */
@@ -91,7 +69,7 @@ export class FaultServer {
       if (received === undefined) return;
       let reply: PagerReply;
       try {
-        reply = this.#serve(received.message);
+        reply = this.#obey(received.message);
         // What was left in the middle would fail anew, and hide why.
         if (this.#pager.failure === undefined) this.#protection.settle(-1);
       } catch (error) {
@@ -103,32 +81,20 @@ export class FaultServer {
 
   /** After this the guest's absent pages are zeros. */
   close(): void {
-    const words = this.#words;
-    if (!this.#isClosed) this.#tellOfFailure();
-    // The control thread may have closed the descriptor of the faults, to let the guest go on; that of the requests it will close.
-    if (Atomics.exchange(words, PagerWord.faults, 0) !== 0) this.#faults.close(true);
+    if (!this.#loop.isEnded) tellOfFailure(this.#words, this.#poll);
+    this.#loop.close();
     this.#protection.close();
     this.#scratch?.close();
     if (this.#scratch === undefined) this.#store.close();
   }
 
-  /** Returns whether there were any. */
-  #serveFaults(): boolean {
-    const faults = this.#faults;
-    const count = faults.readFaults();
-    if (count === 0) return false;
-    for (let i = 0; i < count; i++) {
-      const page = this.#protection.pageAt(faults.addresses[i]);
-      assert(page >= 0, 'a fault outside of the memory of the program');
-      Atomics.add(this.#words, PagerWord.serving, 1);
-      this.#serveFault(page, faults.writes[i]);
-      Atomics.add(this.#words, PagerWord.serving, 1);
-    }
-    this.#keepTogether();
-    return true;
+  serveFault(address: number, write: number): void {
+    const page = this.#protection.pageAt(address);
+    assert(page >= 0, 'a fault outside of the memory of the program');
+    this.#serve(page, write);
   }
 
-  #serveFault(page: number, write: number): void {
+  #serve(page: number, write: number): void {
     const pager = this.#pager;
     this.#noteSize(page + 1);
     if (pager.fault(page * PAGE_BYTES, 1, write) === 0) {
@@ -140,33 +106,8 @@ export class FaultServer {
         pager.fail(error);
       }
     }
-    this.#tellOfFailure();
+    tellOfFailure(this.#words, this.#poll);
     this.#protection.giveUp(page);
-  }
-
-  /** The guest sees it at its next safepoint or call, and throws what it computes from here on away. */
-  #tellOfFailure(): void {
-    Atomics.store(this.#words, PagerWord.failed, 1);
-    Atomics.compareExchange(this.#poll, 0, PollState.running, PollState.requested);
-  }
-
-  /** A fault costs several times as much where the guest and this thread wake each other on other processors. */
-  #keepTogether(): void {
-    const { threadId } = this.#faults;
-    if (threadId === this.#pinnedThread) {
-      if (++this.#pinnedFaults >= PINNED_FAULTS_MAX) this.#part();
-      return;
-    }
-    this.#part();
-    this.#faults.pinWith(threadId);
-    this.#pinnedThread = threadId;
-  }
-
-  /** The system may find a better processor, until the next fault. */
-  #part(): void {
-    if (this.#pinnedThread !== 0) this.#faults.unpin(this.#pinnedThread);
-    this.#pinnedThread = 0;
-    this.#pinnedFaults = 0;
   }
 
   /** The guest has at least so many pages. Growing by nothing makes this thread see how many. */
@@ -174,11 +115,13 @@ export class FaultServer {
     if (pageCount > this.#memory.pageCount) this.#memory.memory.grow(0);
   }
 
-  #serve(order: PagerOrder): PagerReply {
+  #obey(order: PagerOrder): PagerReply {
     this.#noteSize(order.pageCount);
     switch (order.kind) {
       case 'attach':
-        throw new Error('the pager is attached already');
+      case 'protect':
+      case 'save':
+        throw new Error(`the pager has no use for the order "${order.kind}" any more`);
       case 'load':
         this.#store.loadPages();
         return {};
@@ -191,13 +134,13 @@ export class FaultServer {
       case 'failure':
         return this.#pager.failure === undefined ? {} : { error: encodeError(this.#pager.failure) };
       case 'close':
-        this.#isClosed = true;
+        this.#loop.end();
         return { figures: this.#figures() };
     }
   }
 
   #commit({ state, trigger, excludedRanges }: CommitOrder): PagerReply {
-    this.#part();
+    this.#loop.part();
     const exclusions = excludedRanges === undefined ? undefined : new Exclusions(excludedRanges);
     const stats = this.#store.commit({ state, trigger, exclusions });
     return { stats, latest: { ...this.#store.latest!, state: NO_STATE } };
@@ -211,14 +154,10 @@ export class FaultServer {
   }
 }
 
-function openFaults(): UserFaults {
-  try {
-    return new UserFaults();
-  } catch (error) {
-    const reason = error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
-    const text = `the kernel cannot page the program here (${reason}); run it with --tracker software`;
-    throw new UsageError('bad-argument', text, { reason });
-  }
+/** The guest sees it at its next safepoint or call, and throws what it computes from here on away. */
+export function tellOfFailure(words: Int32Array, poll: Int32Array): void {
+  Atomics.store(words, PagerWord.failed, 1);
+  Atomics.compareExchange(poll, 0, PollState.running, PollState.requested);
 }
 
 /** Leaves a reply and says that one more order is done. */

@@ -1,9 +1,18 @@
 import type { CheckpointStore, StartedSave } from '../checkpoint/checkpoint-store.ts';
 import type { CheckpointRequest, CheckpointStats } from '../checkpoint/checkpoint.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import type { Pager } from '../pager/pager.ts';
+import type { SaveGuard } from '../pager/save-guard.ts';
 import { CopyOnWrite } from '../save/copy-on-write.ts';
+import { type PendingPages, roomForCopies } from '../save/pending-pages.ts';
 import { SaveWriter } from './save-writer.ts';
+
+/** What tells of pages that are about to change, while some are being saved. */
+export interface SaveWatch {
+  /** From now on these pages are being saved; undefined: no more. */
+  guardSave(guard: SaveGuard | undefined, pending?: PendingPages): void;
+  /** A word that is not 0 when it tells no more; undefined: that does not happen. */
+  readonly lostWord?: { readonly words: SharedArrayBuffer; readonly index: number };
+}
 
 export interface ForkedSaveEvents {
   /** With what a checkpoint cost, as soon as it is durable. */
@@ -18,7 +27,7 @@ export interface ForkedSaveEvents {
  */
 export class ForkedSaves {
   readonly #store: CheckpointStore;
-  readonly #pager: Pager;
+  readonly #watch: SaveWatch;
   readonly #guard: CopyOnWrite;
   readonly #memory: WebAssembly.Memory;
   readonly #writer: SaveWriter;
@@ -27,10 +36,16 @@ export class ForkedSaves {
   #pauseMs = 0;
   #copyFaultsBefore = 0;
 
-  constructor(store: CheckpointStore, pager: Pager, memory: GuestMemory, writer: SaveWriter, events: ForkedSaveEvents) {
+  constructor(
+    store: CheckpointStore,
+    watch: SaveWatch,
+    memory: GuestMemory,
+    writer: SaveWriter,
+    events: ForkedSaveEvents,
+  ) {
     this.#store = store;
-    this.#pager = pager;
-    this.#guard = new CopyOnWrite(memory, () => this.finish());
+    this.#watch = watch;
+    this.#guard = new CopyOnWrite(memory, roomForCopies(watch.lostWord), () => this.finish());
     this.#memory = memory.memory;
     this.#writer = writer;
     this.#events = events;
@@ -55,9 +70,10 @@ export class ForkedSaves {
    */
   begin(request: CheckpointRequest, startMs: number, announced: boolean): void {
     this.finish();
-    const started = this.#store.begin(request, this.#guard.copies);
-    this.#guard.start(started.source.pending, started.work.kind === 'slots');
-    this.#pager.guardSave(this.#guard);
+    const started = this.#store.begin(request, this.#guard.room);
+    const { pending } = started.source;
+    this.#guard.start(pending, started.work.kind === 'slots');
+    this.#watch.guardSave(this.#guard, pending);
     this.#started = started;
     this.#copyFaultsBefore = this.#guard.copyFaults;
     this.#writer.give(started, this.#memory, announced);
@@ -87,7 +103,7 @@ export class ForkedSaves {
       started.fail(error);
       if (!this.#events.goesOnAfter(error)) throw error;
     } finally {
-      this.#pager.guardSave(undefined);
+      this.#watch.guardSave(undefined);
       this.#guard.stop();
     }
   }

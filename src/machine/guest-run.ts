@@ -8,23 +8,26 @@ import { GuestMemory } from '../memory/guest-memory.ts';
 import { PAGES_PER_WASM_PAGE } from '../memory/layout.ts';
 import { sealedOrPlain } from '../seal/job-seal.ts';
 import { Wasi } from '../wasi/wasi.ts';
+import { checkpointTrigger } from './checkpoint-trigger.ts';
 import { CHECKPOINT_REQUESTS, type ControlWords, Request } from './control-words.ts';
 import { DIRECTED_MODULE, DirectedCalls } from './directed-calls.ts';
 import { ForkedSaves } from './forked-saves.ts';
 import { openGuestJob } from './guest-job.ts';
-import { pagingOptionsFor, shownStats, writesKnownBy } from './guest-paging.ts';
+import { pagingOptionsFor, shownStats } from './guest-paging.ts';
 import { GuestBlocking } from './guest-blocking.ts';
 import { GuestInstance, type RunOutcome } from './guest-instance.ts';
 import { trapOf } from './guest-stack.ts';
 import { decodeHostState, encodeHostState } from './host-state.ts';
 import { interruptibleCalls } from './interruptible-calls.ts';
 import { keptJournalGenerations } from './kept-host-states.ts';
+import { writesKnownBy } from './known-writes.ts';
 import { identityOf } from './job-description.ts';
 import { type MachineState, type Phase, decodeMachineState, encodeMachineState } from './machine-state.ts';
+import { ProtectedPages } from './protected-pages.ts';
 import { type RemoteStore, type RunPager, type RunStore, openRemoteStore } from './remote-store.ts';
 import type { TraceTrigger } from '../format/trace-format.ts';
 import type { TraceSummary } from '../simulate/trace-recorder.ts';
-import { Tracing } from './tracing.ts';
+import { type Tracing, attachTracing } from './tracing.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import { type Program, WASI_MODULE, checkImports, isDirected, prepareProgram } from './program.ts';
 import { THREADS_MODULE, threadImports } from './thread-calls.ts';
@@ -56,8 +59,8 @@ export class GuestRun {
   #store: RunStore | undefined;
   /** The same as this thread has opened it. */
   #openedStore: CheckpointStore | undefined;
-  /** Of a guest that another thread pages. */
-  #remote: RemoteStore | undefined;
+  /** Where another thread serves the guest's faults. */
+  #faults: RemoteStore | ProtectedPages | undefined;
   /** Undefined when nothing is kept. */
   #policy: PolicyName | undefined;
   #tracker: GuestFigures['tracker'];
@@ -115,7 +118,7 @@ export class GuestRun {
       this.#wasi?.close();
       this.#saveWriter?.close();
       this.#store?.close();
-      this.#remote?.close();
+      this.#faults?.close();
       this.#scratch?.close();
       this.#tracing?.close();
     }
@@ -233,8 +236,10 @@ export class GuestRun {
     }
     try {
       this.#instance = new GuestInstance(rewritten, compiled, memory, imports, () => this.#control.hasRequest);
-      if (this.#data.tracePath !== undefined) this.#attachTracing(this.#data.tracePath, description, programBytes);
-      else this.#attachStore(description, programBytes);
+      if (this.#data.tracePath !== undefined) {
+        const identity = identityOf(description, programDigest(programBytes));
+        this.#tracing = attachTracing(this.#data.tracePath, this.#instance, identity, this.#data.everySafepoints);
+      } else this.#attachStore(description, programBytes);
       if (restored === undefined) this.#instance.initialiseMemory();
     } catch (error) {
       // Segments that do not fit are traps of the program.
@@ -257,13 +262,23 @@ export class GuestRun {
       this.#scratch = new ScratchStore(identityOf(description, programDigest(program)), program);
     }
     const store = this.#openedStore ?? this.#scratch?.store;
-    const tracked = writesKnownBy(this.#choice, this.#tracking, this.#instance, this.#notice);
-    const pager = store?.attach(guestMemory, options, tracked);
+    const run = { data: this.#data, policy: this.#policy, choice: this.#choice, notice: this.#notice };
+    const tracked = writesKnownBy({ ...run, loadsPages: this.#resumedFrom > 0 }, this.#instance);
+    const attached = store?.attach(guestMemory, options, tracked);
+    if (attached !== undefined) {
+      this.#instance.attachFault((address, lengthBytes, write) => attached.fault(address, lengthBytes, write));
+    }
+    if (tracked instanceof ProtectedPages) this.#faults = tracked;
+    const pager = attached ?? (tracked instanceof ProtectedPages ? tracked : undefined);
     this.#pager = pager;
-    if (pager === undefined) return;
-    this.#instance.attachFault((address, lengthBytes, write) => pager.fault(address, lengthBytes, write));
     const opened = this.#openedStore;
-    if (opened === undefined || this.#saveWriter === undefined || !keepsCheckpoints(this.#policy)) return;
+    if (
+      pager === undefined ||
+      opened === undefined ||
+      this.#saveWriter === undefined ||
+      !keepsCheckpoints(this.#policy)
+    )
+      return;
     this.#forks = new ForkedSaves(opened, pager, guestMemory, this.#saveWriter, {
       durable: (stats) => this.#noteCheckpoint(stats),
       goesOnAfter: (error) => this.#storage.goesOnAfter(error),
@@ -279,7 +294,7 @@ export class GuestRun {
     const source = this.#data.jobDirectory ?? { identity: identityOf(description, programDigest(program)), program };
     const remote = openRemoteStore(this.#data, this.#instance, source, { latest, keep: opened?.keep });
     if (opened !== undefined) this.#store = remote;
-    this.#remote = remote;
+    this.#faults = remote;
     this.#pager = remote;
   }
 
@@ -295,18 +310,6 @@ export class GuestRun {
       report: (done: number, total: number) => this.#post({ kind: 'progress', done, total }),
     };
     return new DirectedCalls(run, state);
-  }
-
-  /** From here on the guest's references are recorded; all its pages are there. */
-  #attachTracing(path: string, description: JobDescription, program: Uint8Array): void {
-    const { everySafepoints } = this.#data;
-    const tracing = new Tracing(path, this.#instance.guestMemory, {
-      ...identityOf(description, programDigest(program)),
-      ...(everySafepoints === undefined ? {} : { everySafepoints }),
-    });
-    this.#tracing = tracing;
-    const { recorder } = tracing;
-    this.#instance.attachFault((address, lengthBytes, write) => recorder.fault(address, lengthBytes, write));
   }
 
   #openWasi(description: JobDescription, memory: GuestMemory, restored: MachineState | undefined): Wasi {
@@ -343,7 +346,7 @@ export class GuestRun {
   /** Host functions whose interruption makes the guest unwind, to issue the call again after the capture. */
   #interruptible(calls: Readonly<Record<string, (...args: never[]) => number>>): WebAssembly.ModuleImports {
     return interruptibleCalls(calls, {
-      before: () => this.#remote?.refuseMissingPages(),
+      before: () => this.#faults?.refuseMissingPages(),
       exit: (exitCode) => (this.#exitCode = exitCode),
       fail: (error) => (this.#hostFailure = { error }),
       releaseHolds: () => this.#instance.guestMemory.releaseHolds(),
@@ -373,7 +376,7 @@ export class GuestRun {
     const startMs = performance.now();
     try {
       const outcome = run();
-      this.#remote?.refuseMissingPages();
+      this.#faults?.refuseMissingPages();
       return outcome;
     } catch (error) {
       throw this.#explain(error);
@@ -390,21 +393,11 @@ export class GuestRun {
     if (performance.now() < this.#timerRestMs) requests &= ~Request.timer;
     const due = this.#countdown?.stop(this.#instance.safepointsLeft());
     if (requests & Request.stop) return this.#stop();
-    const trigger = this.#triggerOf(requests, due?.checkpoint === true);
+    const trigger = checkpointTrigger(requests, due?.checkpoint === true, this.#directed);
     if (trigger !== undefined && this.#keepsCheckpoints) return this.#checkpoint(trigger, requests);
     if (requests & Request.writeAhead && this.#forks?.isSaving !== true) this.#pager?.writeAhead(WRITE_AHEAD_PAGES_MAX);
     if (requests & Request.hop || due?.hop === true) this.#hops++;
     return undefined;
-  }
-
-  #triggerOf(requests: number, counted: boolean): TraceTrigger | undefined {
-    if (this.#directed?.wantsCheckpoint === true) {
-      this.#directed.wantsCheckpoint = false;
-      return 'program';
-    }
-    if (requests & Request.steps) return 'steps';
-    if (counted) return 'safepoints';
-    return requests & CHECKPOINT_REQUESTS ? 'request' : undefined;
   }
 
   #stop(): number {

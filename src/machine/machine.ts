@@ -7,7 +7,6 @@ import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
 import type { JobLock } from '../device/job-lock.ts';
 import { UsageError } from '../error/errors.ts';
 import { KEEP_MAX } from '../format/paging-format.ts';
-import { kernelPagingObstacle } from '../kernel/paging-probe.ts';
 import { FRAMES_MIN, PollState, controlRegion } from '../memory/layout.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
@@ -21,7 +20,7 @@ import { InputFeed } from './input-feed.ts';
 import type { OnStorageError } from './storage-failure.ts';
 import { refuseExposedJob } from './job-isolation.ts';
 import { PagerWorker } from './pager-worker.ts';
-import type { TrackerChoice, TrackerName } from './tracking-choice.ts';
+import { servesFaults, type TrackerChoice, type TrackerName } from './tracking-choice.ts';
 import { takeJob } from './taken-job.ts';
 import type {
   GuestFigures,
@@ -214,7 +213,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   readonly ended: Promise<MachineEnd>;
   readonly #control = new ControlWords();
   readonly #worker: Worker;
-  /** Where the kernel stops the guest at absent pages. */
+  /** Where the kernel stops the guest at pages that it has no access to. */
   readonly #pagerWorker: PagerWorker | undefined;
   readonly #lock: JobLock | undefined;
   readonly #startMs = performance.now();
@@ -243,9 +242,7 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#writesAhead = writeAhead && data.paging !== undefined && data.jobDirectory !== undefined;
     this.#countsSafepoints = data.everySafepoints !== undefined;
     this.#worker = takeGuestWorker();
-    const pagesByKernel =
-      data.tracker === 'kernel' && data.paging !== undefined && kernelPagingObstacle() === undefined;
-    this.#pagerWorker = pagesByKernel
+    this.#pagerWorker = servesFaults(data)
       ? new PagerWorker(
           () => this.#request(0),
           (error) => this.#tellOfPager(error),
@@ -366,7 +363,7 @@ export class Machine extends EventEmitter<MachineEvents> {
   }
 
   #tellOfPager(error: Error): void {
-    this.emit('notice', `the thread that pages the program failed: ${error.message}`);
+    this.emit('notice', `the thread that serves the page faults of the program failed: ${error.message}`);
   }
 
   #figures(figures: GuestFigures): RunFigures {

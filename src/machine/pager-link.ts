@@ -5,11 +5,13 @@ import { assert } from '../error/errors.ts';
 import type { JobIdentity } from '../format/job-format.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { ReplacementName } from '../pager/replacement.ts';
+import type { PendingBuffers } from '../save/pending-pages.ts';
 import type { JobSeal } from '../seal/job-seal.ts';
 import { type EncodedError, decodeError } from './error-transport.ts';
 
 /**
- * What the guest's thread and the thread that pages it tell each other, where the kernel stops the guest at absent pages.
+ * What the guest's thread and the thread that serves its faults tell each other, where the kernel stops the guest: at absent pages,
+ * which that thread brings, or at first writes, which it notes.
  *
  *   guest's thread                                       pager's thread
  *   page fault ──────────── the kernel ───────────────►  waits for faults and for a descriptor
@@ -60,6 +62,21 @@ export interface AttachOrder {
     | { readonly identity: JobIdentity; readonly program: Uint8Array };
 }
 
+/** The other first order: whose writes are to be told. */
+export interface ProtectOrder {
+  readonly kind: 'protect';
+  readonly memory: WebAssembly.Memory;
+  readonly guestBytesMax: number;
+  /** See `ProtectionFigures`. */
+  readonly figures: SharedArrayBuffer;
+}
+
+/** Pages that are being saved: each is kept for the save before the guest changes it. Nobody waits for a reply. */
+export interface SaveOrder {
+  readonly kind: 'save';
+  readonly pending: PendingBuffers;
+}
+
 export interface CommitOrder {
   readonly kind: 'commit';
   readonly state: Uint8Array;
@@ -69,6 +86,8 @@ export interface CommitOrder {
 
 export type PagerOrder = (
   | AttachOrder
+  | ProtectOrder
+  | SaveOrder
   | CommitOrder
   | { readonly kind: 'load' | 'figures' | 'failure' | 'close' }
   | { readonly kind: 'writeAhead'; readonly countMax: number }
@@ -106,7 +125,7 @@ export function wakePager(words: Int32Array): void {
 
 /** The guest's side in its thread: gives one order at a time and waits for it. */
 export class PagerLink {
-  readonly #words: Int32Array;
+  readonly #words: Int32Array<SharedArrayBuffer>;
   readonly #port: MessagePort;
 
   constructor({ words, port }: PagerLinkData) {
@@ -122,6 +141,22 @@ export class PagerLink {
   /** Whether nobody does what is ordered any more. */
   get isDead(): boolean {
     return Atomics.load(this.#words, PagerWord.dead) !== 0;
+  }
+
+  /** Where a thread without this link can see that faults have failed. */
+  get failedWord(): { readonly words: SharedArrayBuffer; readonly index: number } {
+    return { words: this.#words.buffer, index: PagerWord.failed };
+  }
+
+  /** Of the faults that are served. */
+  get faultDescriptor(): number {
+    return Atomics.load(this.#words, PagerWord.faults) - 1;
+  }
+
+  /** Leaves an order without waiting; it is done before the next fault. */
+  leave(order: PagerOrder): void {
+    this.#port.postMessage(order);
+    Atomics.add(this.#words, PagerWord.given, 1);
   }
 
   /** @throws what kept the pager from doing it. */

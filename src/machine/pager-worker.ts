@@ -7,11 +7,11 @@ const STALL_MS = 60_000;
 const LOOK_MS = 1000;
 
 /**
- * The control thread's side of the thread that pages a guest by the kernel: starts it, sees to it that the guest does not wait for
+ * The control thread's side of the thread that serves a guest's faults: starts it, sees to it that the guest does not wait for
  * ever if it dies or hangs, and ends it.
  *
- * A guest that stands at a page that nobody will bring goes on, with zeros, when the descriptor of the faults is closed. Before
- * that it is told that they have failed, so it is stopped at its next safepoint or call.
+ * A guest that stands at a page that nobody will bring goes on, with zeros, when the descriptor of the faults is closed; one that stands at
+ * a protected page writes to it. Before that it is told that they have failed, so it is stopped at its next safepoint or call.
  */
 export class PagerWorker {
   /** The guest's side, to be transferred to its thread. */

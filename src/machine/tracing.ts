@@ -1,10 +1,11 @@
 import { basename, dirname } from 'node:path';
 import type { Device, DeviceFile } from '../device/device.ts';
 import { FileDevice } from '../device/file-device.ts';
-import type { JsonValue } from '../format/job-format.ts';
+import type { JobIdentity, JsonValue } from '../format/job-format.ts';
 import type { TraceTrigger } from '../format/trace-format.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { TraceRecorder, type TraceSummary } from '../simulate/trace-recorder.ts';
+import type { GuestInstance } from './guest-instance.ts';
 
 /** A run being traced: its recorder, and the file, which takes its name when the trace is whole. */
 export class Tracing {
@@ -47,4 +48,18 @@ export class Tracing {
     this.#file.close();
     this.#device.remove(this.#unfinished);
   }
+}
+
+/** From here on the references of a guest, all of whose pages are there, are recorded. */
+export function attachTracing(
+  path: string,
+  instance: GuestInstance,
+  identity: JobIdentity,
+  everySafepoints: number | undefined,
+): Tracing {
+  const counted = everySafepoints === undefined ? {} : { everySafepoints };
+  const tracing = new Tracing(path, instance.guestMemory, { ...identity, ...counted });
+  const { recorder } = tracing;
+  instance.attachFault((address, lengthBytes, write) => recorder.fault(address, lengthBytes, write));
+  return tracing;
 }

@@ -1,6 +1,9 @@
 import type { PolicyName } from '../checkpoint/checkpoint-store.ts';
+import { FileDevice } from '../device/file-device.ts';
 import { UsageError } from '../error/errors.ts';
+import { isCheckpointFile } from '../checkpoint/job-directory.ts';
 import { kernelPagingObstacle } from '../kernel/paging-probe.ts';
+import { kernelProtectionObstacle } from '../kernel/protection-probe.ts';
 import { kernelTrackingObstacle } from '../kernel/tracking-probe.ts';
 import type { AccessTracking } from '../rewrite/access-emitter.ts';
 import type { GuestThreadData } from './protocol.ts';
@@ -27,10 +30,12 @@ export function chooseTracker(run: RunChoice, policy: PolicyName | undefined): T
   if (run.tracker === 'software') return { name: 'software', reason: 'it was asked for (--tracker software)' };
   const refusal = kernelRefusal(run, policy);
   if (refusal !== undefined) return { name: 'software', reason: refusal };
-  const obstacle = kernelObstacle(run);
+  const obstacle = kernelObstacle(run, policy);
   if (obstacle !== undefined) throw unavailable(obstacle);
   if (run.paging !== undefined)
     return { name: 'kernel', reason: 'it was asked for, and the kernel pages programs here' };
+  if (isProtectedByKernel(run, policy))
+    return { name: 'kernel', reason: 'it was asked for, and the kernel stops programs here at first writes to pages' };
   return { name: 'kernel', reason: 'it was asked for, and the kernel tells here which pages were written' };
 }
 
@@ -45,14 +50,20 @@ function kernelRefusal(run: RunChoice, policy: PolicyName | undefined): string |
     if (run.tracker === 'auto')
       return 'a budget of memory is kept by checks in the code unless --tracker kernel is given';
   }
-  if (run.tracker === 'auto') return 'marks in the code cost no more than the faults that --tracker kernel takes';
-  return kernelPagingRefusal(policy, run.fork);
+  if (run.tracker === 'auto') {
+    if (policy === 'incremental' || run.fork)
+      return 'a check in the code tells of a first write in less time than the fault that --tracker kernel takes';
+    return 'marks in the code cost no more than the faults that --tracker kernel takes';
+  }
+  return run.paging === undefined ? undefined : kernelPagingRefusal(policy, run.fork);
 }
 
 /** What stands in the way here, not in the run. */
-function kernelObstacle({ paging, pagerLink }: RunChoice): string | undefined {
-  if (paging === undefined) return kernelTrackingObstacle();
-  return pagerLink === undefined ? kernelPagingObstacle() : undefined;
+function kernelObstacle(run: RunChoice, policy: PolicyName | undefined): string | undefined {
+  // A thread was started that serves faults, where they can be served.
+  if (run.paging !== undefined) return run.pagerLink === undefined ? kernelPagingObstacle() : undefined;
+  if (!isProtectedByKernel(run, policy)) return kernelTrackingObstacle();
+  return run.pagerLink === undefined ? kernelProtectionObstacle() : undefined;
 }
 
 function unavailable(reason: string): UsageError {
@@ -85,14 +96,36 @@ export function isSavedToFiles(policy: PolicyName | undefined): boolean {
 
 /** Whether the kernel stops the guest at absent pages, instead of checks in its code. */
 export function isPagedByKernel(run: RunChoice, policy: PolicyName | undefined): boolean {
-  return run.pagerLink !== undefined && kernelPagingRefusal(policy, run.fork) === undefined;
+  return run.paging !== undefined && run.pagerLink !== undefined && kernelPagingRefusal(policy, run.fork) === undefined;
+}
+
+/** Whether the kernel stops the guest, whose pages are all resident, at its first write to a page, where it is to know writes. */
+export function isProtectedByKernel({ paging, fork, tracker }: RunChoice, policy: PolicyName | undefined): boolean {
+  if (tracker !== 'kernel' || paging !== undefined || !keepsCheckpoints(policy)) return false;
+  return policy === 'incremental' || fork;
+}
+
+/** Whether a run needs a thread that serves the guest's faults, as far as is known before its job is opened, and can have one. */
+export function servesFaults(
+  run: Omit<RunChoice, 'pagerLink'> & Pick<GuestThreadData, 'jobDirectory' | 'policy'>,
+): boolean {
+  const { tracker, paging, jobDirectory, fork, policy, tracePath } = run;
+  if (tracker !== 'kernel' || tracePath !== undefined) return false;
+  if (paging !== undefined) return kernelPagingObstacle() === undefined;
+  if (jobDirectory === undefined) return false;
+  // A job that goes on in its own way may be incremental.
+  const mayProtect =
+    fork ||
+    policy === 'incremental' ||
+    (policy === undefined && new FileDevice(jobDirectory).list().some(isCheckpointFile));
+  return mayProtect && kernelProtectionObstacle() === undefined;
 }
 
 /** Why a run with a budget of memory cannot be paged by the kernel, for people; undefined: it can. */
 export function kernelPagingRefusal(policy: PolicyName | undefined, forks: boolean): string | undefined {
-  if (forks && keepsCheckpoints(policy)) return 'the kernel tells of no write before it is made, which --fork needs';
-  if (policy === 'incremental')
-    return 'the kernel tells of no write before it is made, which the policy "incremental" needs';
+  if (forks && keepsCheckpoints(policy))
+    return '--fork saves pages out of memory, in which a program that is paged by the kernel does not have them all';
+  if (policy === 'incremental') return 'the policy "incremental" reads pages back in the thread of the program';
   if (policy === 'sequential') return 'the policy "sequential" reads all pages back in the thread of the program';
   return undefined;
 }

@@ -1,11 +1,14 @@
 import type { PageKernels } from '../format/page-kernels.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { BIAS_BYTES, controlRegion, PAGE_BYTES, PageState } from '../memory/layout.ts';
+import { StateScan } from './state-scan.ts';
 
 /** Knows which pages the guest wrote. One implementation for each mechanism; all find the same pages or more. */
 export interface DirtyTracker {
   /** Indices of the pages found by the last `collect`, ascending, in its first elements; reused by the next call. */
   readonly pages: Uint32Array;
+  /** Whether it knows what was written before the first checkpoint, too: other pages hold zeros then. */
+  readonly knowsAll?: boolean;
   /** Finds the pages written since the last `rearm`, among the first `pageCount`; returns how many. */
   collect(pageCount: number): number;
   /**
@@ -37,7 +40,6 @@ export function allPages(pageCount: number): Uint32Array<ArrayBuffer> {
   return pages;
 }
 
-const SCAN_CAPACITY = controlRegion.scratchBytes / 4;
 const HEAD_WORDS = 4;
 const PAGE_WORDS = PAGE_BYTES / 4;
 
@@ -56,20 +58,19 @@ const PAGE_WORDS = PAGE_BYTES / 4;
  */
 export class SoftwareTracker implements DirtyTracker {
   pages = new Uint32Array(1024);
-  #scanned = new Uint32Array(1024);
   #heads = new Uint32Array(0);
   readonly #memory: GuestMemory;
-  readonly #kernels: PageKernels;
+  readonly #scan: StateScan;
 
   constructor(memory: GuestMemory, kernels: PageKernels) {
     this.#memory = memory;
-    this.#kernels = kernels;
+    this.#scan = new StateScan(memory, kernels);
   }
 
   collect(pageCount: number): number {
     this.#growHeads(pageCount);
-    const scannedCount = this.#scan(pageCount);
-    const scanned = this.#scanned;
+    const scannedCount = this.#scan.scan(pageCount);
+    const scanned = this.#scan.pages;
     if (this.pages.length < 2 * scannedCount) this.pages = new Uint32Array(2 * scanned.length);
     const { pages } = this;
     const words = new Uint32Array(this.#memory.memory.buffer);
@@ -108,26 +109,6 @@ export class SoftwareTracker implements DirtyTracker {
       heads[head + 1] = words[at + 1];
       heads[head + 2] = words[at + 2];
       heads[head + 3] = words[at + 3];
-    }
-  }
-
-  /** Fills `#scanned` with the pages whose state byte is set; the kernel's room holds a part of a large set. */
-  #scan(pageCount: number): number {
-    const { pageStates, scratch } = controlRegion;
-    const found = new Uint32Array(this.#memory.memory.buffer, scratch, SCAN_CAPACITY);
-    let count = 0;
-    let from = 0;
-    for (;;) {
-      const foundCount = this.#kernels.scanStates(pageStates, from, pageCount, scratch, SCAN_CAPACITY);
-      if (count + foundCount > this.#scanned.length) {
-        const scanned = new Uint32Array(2 * (count + foundCount));
-        scanned.set(this.#scanned);
-        this.#scanned = scanned;
-      }
-      this.#scanned.set(foundCount === SCAN_CAPACITY ? found : found.subarray(0, foundCount), count);
-      count += foundCount;
-      if (foundCount < SCAN_CAPACITY) return count;
-      from = this.#scanned[count - 1] + 1;
     }
   }
 

@@ -59,6 +59,7 @@ export interface PagerSeams {
 export class Pager implements DirtyTracker, HostAccess {
   /** What `collect` found; has room for all resident pages. */
   pages = new Uint32Array(0);
+  readonly knowsAll = true;
   /** Why no fault can be served any more. */
   failure: Error | undefined;
   /** Moves pages for a checkpoint too. */

@@ -1,7 +1,7 @@
 /** What a comparison says: medians over the rounds, ratios to the run without checkpoints of the same round, sentences. */
 import type { Comparison, ComparisonCell, ComparisonRun } from './comparison.ts';
 import { bytesText, countText, durationText, listText, overheadText, shareText } from './number-text.ts';
-import { type Policy, comparePolicies, policyLabel } from './policy.ts';
+import { cellLabel, type Policy, comparePolicies, type Tracker } from './policy.ts';
 import { type Spread, median, spreadOf } from './statistics.ts';
 
 const PAGE_BYTES = 4096;
@@ -10,6 +10,7 @@ const PAGE_BYTES = 4096;
 export interface CellSummary {
   readonly policy: Policy;
   readonly fork: boolean;
+  readonly tracker: Tracker | undefined;
   readonly label: string;
   /** Run time divided by that of `none` with the same memory in the same round; undefined where there is none. */
   readonly ratio: Spread | undefined;
@@ -45,7 +46,8 @@ function summarizeCell(cell: ComparisonCell, none: ComparisonCell | undefined): 
   return {
     policy: cell.policy,
     fork: cell.fork,
-    label: policyLabel(cell.policy, cell.fork),
+    tracker: cell.tracker,
+    label: cellLabel(cell),
     ratio: ratios && spreadOf(ratios),
     of: (figure) => median(cell.runs.map(figure)),
   };
@@ -116,7 +118,9 @@ export function accessSentence(memory: MemorySummary): string {
   const saving = savingCells(memory);
   const accesses = (cell: CellSummary): number => cell.of((run) => run.diskAccesses);
   const continuous = saving.find((cell) => cell.policy === 'continuous' && !cell.fork);
-  const others = saving.filter((cell) => cell.policy !== 'continuous' && !cell.fork);
+  const others = saving.filter(
+    (cell) => cell.policy !== 'continuous' && !cell.fork && cell.tracker === continuous?.tracker,
+  );
   if (continuous === undefined || others.length === 0) {
     const words = saving.map((cell) => `${cell.label} ${countText(accesses(cell))}`);
     return words.length === 0 ? 'No checkpoint was taken.' : `Pages accessed a checkpoint: ${listText(words)}.`;

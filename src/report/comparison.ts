@@ -4,7 +4,7 @@
  */
 import { CheckedValue } from './checked-value.ts';
 import { type MachineDescription, readMachine } from './machine-description.ts';
-import { POLICIES, type Policy, policyLabel } from './policy.ts';
+import { cellLabel, POLICIES, type Policy, type Tracker, TRACKERS } from './policy.ts';
 
 export interface Comparison {
   format: 'continuo-comparison';
@@ -23,6 +23,8 @@ export interface ComparisonCell {
   fork: boolean;
   /** Null: all pages resident. */
   frames: number | null;
+  /** Where the cells differ in it: how the program's writes became known. */
+  tracker?: Tracker;
   /** One a round, in the order of the rounds. */
   runs: ComparisonRun[];
 }
@@ -90,7 +92,9 @@ function readCell(value: CheckedValue, rounds: number): ComparisonCell {
   if (policy === 'none' && fork) value.field('fork').refuse('false where no checkpoint is taken');
   const runs = value.field('runs').list(readRun);
   if (runs.length !== rounds) value.field('runs').refuse(`a list of ${rounds}, a run for each round`);
-  return { policy, fork, frames: value.field('frames').orNull((frames) => frames.count(1)), runs };
+  const tracker = value.field('tracker').isMissing ? undefined : value.field('tracker').oneOf(TRACKERS);
+  const frames = value.field('frames').orNull((count) => count.count(1));
+  return { policy, fork, frames, ...(tracker === undefined ? {} : { tracker }), runs };
 }
 
 function readRun(value: CheckedValue): ComparisonRun {
@@ -132,8 +136,9 @@ function aboveZero(value: CheckedValue): number {
 /** Two cells of the same policy and memory would stand in each other's place. */
 function refuseTwins(cells: readonly ComparisonCell[], value: CheckedValue): void {
   const seen = new Set<string>();
-  for (const { policy, fork, frames } of cells) {
-    const name = `${policyLabel(policy, fork)} with ${frames === null ? 'all pages resident' : `${frames} frames`}`;
+  for (const cell of cells) {
+    const { frames } = cell;
+    const name = `${cellLabel(cell)} with ${frames === null ? 'all pages resident' : `${frames} frames`}`;
     if (seen.has(name)) value.refuse(`without two cells of ${name}`);
     seen.add(name);
   }

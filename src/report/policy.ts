@@ -9,17 +9,47 @@ export function isPolicy(name: string): name is Policy {
   return POLICIES.some((policy) => policy === name);
 }
 
+/** How a program's writes become known, where runs differ in it. */
+export type Tracker = 'software' | 'kernel';
+
+export const TRACKERS: readonly Tracker[] = ['software', 'kernel'];
+
+/** `continuous + fork, kernel` */
+export function cellLabel({
+  policy,
+  fork,
+  tracker,
+}: {
+  readonly policy: string;
+  readonly fork: boolean;
+  readonly tracker?: Tracker;
+}): string {
+  return tracker === undefined ? policyLabel(policy, fork) : `${policyLabel(policy, fork)}, ${tracker}`;
+}
+
 /** `continuous + fork` */
 export function policyLabel(policy: string, fork: boolean): string {
   return fork ? `${policy} + fork` : policy;
 }
 
-/** Without fork first, then as `POLICIES` has them; names that it has not come last, by the alphabet. */
-export function comparePolicies(
-  a: { readonly policy: string; readonly fork: boolean },
-  b: { readonly policy: string; readonly fork: boolean },
-): number {
-  return Number(a.fork) - Number(b.fork) || rank(a.policy) - rank(b.policy) || a.policy.localeCompare(b.policy, 'en');
+/** Without fork first, then as `POLICIES` has them, the trackers of each side by side; other names come last, by the alphabet. */
+export function comparePolicies(a: Ordered, b: Ordered): number {
+  return (
+    Number(a.fork) - Number(b.fork) ||
+    rank(a.policy) - rank(b.policy) ||
+    a.policy.localeCompare(b.policy, 'en') ||
+    trackerRank(a) - trackerRank(b)
+  );
+}
+
+interface Ordered {
+  readonly policy: string;
+  readonly fork: boolean;
+  readonly tracker?: Tracker;
+}
+
+function trackerRank({ tracker }: Ordered): number {
+  return tracker === undefined ? -1 : TRACKERS.indexOf(tracker);
 }
 
 function rank(name: string): number {

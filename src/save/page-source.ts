@@ -31,6 +31,9 @@ export class PageSource {
         const atBytes = BIAS_BYTES + pages[index] * PAGE_BYTES;
         place.set(memory.subarray(atBytes, atBytes + PAGE_BYTES));
         Atomics.store(states, index, PendingState.taken);
+        // Asked after the page was read: what is let through from then on cannot be in it.
+        if (this.#pending.isLost)
+          throw new Error('pages may have changed before they were saved: nobody told of writes');
       } else if (state === PendingState.inSlot) {
         i += this.#readRun(index, count - i, room.subarray(i * PAGE_BYTES));
         continue;

@@ -13,6 +13,20 @@ export const PendingState = { inMemory: 0, claimed: 1, taken: 2, inSlot: 3, copi
 /** Pages that may be copied while one checkpoint is saved; the guest waits for the saver where they are more. */
 const COPIES_MAX = 4096;
 
+/** Room for copies, which one save after another uses, and what all threads that make some know of it. */
+export interface CopyRoom {
+  readonly copies: SharedArrayBuffer;
+  /** `CopyWord`s, then `COPY_MS`: one thread at a time copies, so nothing of it is changed by two at once. */
+  readonly figures: SharedArrayBuffer;
+  /** A word that is not 0 when nobody tells any more of what is about to change; undefined: that does not happen. */
+  readonly lost: { readonly words: SharedArrayBuffer; readonly index: number } | undefined;
+}
+
+/** Copies of this save, and first writes that found their page not yet saved, of all saves. */
+export const CopyWord = { used: 0, faults: 1 } as const;
+/** Time that copying took for these, milliseconds, as the word of 64 bits with this index. */
+export const COPY_MS = 1;
+
 /** What a thread needs to see the same pages. */
 export interface PendingBuffers {
   readonly count: number;
@@ -20,7 +34,7 @@ export interface PendingBuffers {
   readonly states: SharedArrayBuffer;
   readonly slots: SharedArrayBuffer;
   readonly checksums: SharedArrayBuffer;
-  readonly copies: SharedArrayBuffer;
+  readonly room: CopyRoom;
 }
 
 /** The pages of a checkpoint that is being saved, ascending, in memory that two threads share. */
@@ -35,6 +49,8 @@ export class PendingPages {
   /** For `inSlot`: what its checksum must be, two words each. */
   readonly checksums: Uint32Array;
   readonly copies: Uint8Array;
+  readonly #copyWords: Int32Array;
+  readonly #lost: Int32Array | undefined;
 
   constructor(buffers: PendingBuffers) {
     this.buffers = buffers;
@@ -43,11 +59,15 @@ export class PendingPages {
     this.states = new Int32Array(buffers.states, 0, buffers.count);
     this.slots = new Uint32Array(buffers.slots, 0, buffers.count);
     this.checksums = new Uint32Array(buffers.checksums, 0, 2 * buffers.count);
-    this.copies = new Uint8Array(buffers.copies);
+    const { copies, figures, lost } = buffers.room;
+    this.copies = new Uint8Array(copies);
+    this.#copyWords = new Int32Array(figures);
+    this.#lost = lost === undefined ? undefined : new Int32Array(lost.words, 4 * lost.index, 1);
   }
 
-  /** Room for so many pages, all `inMemory` and without a number. `copies` is the room of an earlier save, if any. */
-  static ofCount(count: number, copies: SharedArrayBuffer): PendingPages {
+  /** For so many pages, all `inMemory` and without a number. Whatever the room held before is given up. */
+  static ofCount(count: number, room: CopyRoom): PendingPages {
+    Atomics.store(new Int32Array(room.figures), CopyWord.used, 0);
     const words = Math.max(1, count);
     return new PendingPages({
       count,
@@ -55,12 +75,22 @@ export class PendingPages {
       states: new SharedArrayBuffer(4 * words),
       slots: new SharedArrayBuffer(4 * words),
       checksums: new SharedArrayBuffer(8 * words),
-      copies,
+      room,
     });
   }
 
-  get copiesMax(): number {
-    return this.copies.length / PAGE_BYTES;
+  /** Whether the guest may have changed pages that were not taken yet, without anybody knowing. */
+  get isLost(): boolean {
+    return this.#lost !== undefined && Atomics.load(this.#lost, 0) !== 0;
+  }
+
+  get hasRoom(): boolean {
+    return this.#copyWords[CopyWord.used] < this.copies.length / PAGE_BYTES;
+  }
+
+  /** The next copy, for a page that was claimed. */
+  takeCopy(): number {
+    return this.#copyWords[CopyWord.used]++;
   }
 
   copyAt(index: number): Uint8Array {
@@ -89,9 +119,13 @@ export class PendingPages {
 }
 
 /** Room for copies of pages, which the system fills only as far as it is used. */
-export function roomForCopies(): SharedArrayBuffer {
-  return new SharedArrayBuffer(COPIES_MAX * PAGE_BYTES);
+export function roomForCopies(lost?: CopyRoom['lost']): CopyRoom {
+  return { copies: new SharedArrayBuffer(COPIES_MAX * PAGE_BYTES), figures: newFigures(), lost };
 }
 
 /** For a save that the guest waits for: nothing is copied. */
-export const NO_COPIES = new SharedArrayBuffer(0);
+export const NO_COPIES: CopyRoom = { copies: new SharedArrayBuffer(0), figures: newFigures(), lost: undefined };
+
+function newFigures(): SharedArrayBuffer {
+  return new SharedArrayBuffer(8 * (COPY_MS + 1));
+}

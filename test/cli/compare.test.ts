@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { comparisonText } from '../../src/report/comparison-text.ts';
 import { parseComparison } from '../../src/report/comparison.ts';
 import { continuo, program, scratch, workload } from './continuo.ts';
+import { kernelProtects } from '../kernel/kernel-protection-here.ts';
 import { exits } from './guests.ts';
 
 it('compare runs a program under every policy and writes table, JSON and page', async () => {
@@ -37,6 +38,26 @@ it('compare runs a program under every policy and writes table, JSON and page', 
       expect(runOf(name, true)).toMatchObject({ checkpointCount: 12, diskAccesses: run.diskAccesses });
     }
   }
+});
+
+it.runIf(kernelProtects)('compare shows protection faults of the kernel beside those of the code', async () => {
+  const json = join(scratch(), 'result.json');
+  const options = ['--tracker', 'software', '--tracker', 'kernel', '--policy', 'incremental', '--every', '10steps'];
+  const words = [...options, '--rounds', '1', '--json', json, workload('apsp.directed'), '120', '1'];
+  const { exitCode, stdout } = await continuo(['compare', ...words]);
+  expect(exitCode).toBe(0);
+  const comparison = parseComparison(readFileSync(json, 'utf8'), json);
+  expect(stdout).toBe(comparisonText(comparison));
+  for (const label of ['incremental', 'incremental \\+ fork']) {
+    for (const tracker of ['software', 'kernel']) {
+      expect(stdout).toMatch(new RegExp(`^${label}, ${tracker} .* [0-9.]+ × [0-9.]+ µs `, 'm'));
+    }
+  }
+  const protection = (name: string): number[] =>
+    comparison.cells.filter(({ tracker }) => tracker === name).map(({ runs }) => runs[0].faults.protection);
+  expect(protection('kernel')).toHaveLength(2);
+  expect(protection('kernel')).toEqual(protection('software'));
+  expect(comparison.cells.filter(({ tracker }) => tracker === undefined).map(({ policy }) => policy)).toEqual(['none']);
 });
 
 it('compare names a program that does not end well, and a policy that there is not', async () => {

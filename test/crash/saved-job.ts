@@ -10,6 +10,7 @@ import { Workbench } from '../../src/format/workbench.ts';
 import { PAGE_BYTES } from '../../src/memory/layout.ts';
 import type { Pager } from '../../src/pager/pager.ts';
 import { CopyOnWrite } from '../../src/save/copy-on-write.ts';
+import { roomForCopies } from '../../src/save/pending-pages.ts';
 import { saveToFile, saveToSlots } from '../../src/save/save-work.ts';
 import { FakeGuest } from '../store/guest.ts';
 import { IDENTITY, PROGRAM } from '../store/job.ts';
@@ -48,7 +49,7 @@ export class SavedJob {
     this.store = store;
     this.guest = new FakeGuest(wasmPages);
     this.pager = store.attach(this.guest.memory, pagingOf(kind), true);
-    this.#guard = new CopyOnWrite(this.guest.memory, () => this.finish());
+    this.#guard = new CopyOnWrite(this.guest.memory, roomForCopies(), () => this.finish());
     if (store.latest !== undefined) store.loadPages();
   }
 
@@ -86,7 +87,7 @@ export class SavedJob {
   /** A checkpoint that is saved while the guest goes on; `finish` ends it. */
   begin(state: Uint8Array): void {
     this.finish();
-    const started = this.store.begin({ state, trigger: 'test' }, this.#guard.copies);
+    const started = this.store.begin({ state, trigger: 'test' }, this.#guard.room);
     this.#guard.start(started.source.pending, started.work.kind === 'slots');
     this.pager!.guardSave(this.#guard);
     this.#started = started;

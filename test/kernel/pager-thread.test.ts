@@ -2,55 +2,19 @@
  * No run hangs, whatever becomes of the thread that pages it: it dies, it serves a fault for ever, the process exits, or the system
  * refuses to be told of faults.
  */
-import { spawn, spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { command, continuo, program, root, RunningCommand, scratch, sleep, workload } from '../cli/continuo.ts';
-import { counts, WRITES } from '../cli/guests.ts';
+import { command, continuo, program, RunningCommand, scratch, sleep, workload } from '../cli/continuo.ts';
+import { counts } from '../cli/guests.ts';
 import { kernelPages } from './kernel-paging.ts';
+import { moduleUrl, nobody, script, setpriv, writesForEver } from './machine-script.ts';
 
-const LIBRARY = pathToFileURL(join(root, 'dist', 'index.js')).href;
-
-const moduleUrl = (name: string): string => pathToFileURL(join(root, 'dist', 'machine', `${name}.js`)).href;
-
-/** Runs a script that uses the library; fails when it takes longer than it may. */
-async function script(text: string, limitMs: number): Promise<{ exitCode: number | null; output: string }> {
-  const folder = scratch();
-  const file = join(folder, 'script.mjs');
-  writeFileSync(file, text);
-  const child = spawn(process.execPath, [file], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (part: string) => (output += part));
-  }
-  const timer = setTimeout(() => child.kill('SIGKILL'), limitMs);
-  const exitCode = await new Promise<number | null>((settle) => child.on('close', settle));
-  clearTimeout(timer);
-  return { exitCode, output };
-}
-
-/** Starts a program that pages for ever, and runs the rest once it does. */
-const pagesForEver = (rest: string): string => `
-  import { readFileSync } from 'node:fs';
-  import { Worker } from 'node:worker_threads';
-  import { Machine } from ${JSON.stringify(LIBRARY)};
-  // The threads of the process, in the order in which they are listened to: the guest's, then the pager's.
-  const threads = new Set();
-  const { on } = Worker.prototype;
-  Worker.prototype.on = function (...args) { threads.add(this); return on.apply(this, args); };
-  const program = readFileSync(${JSON.stringify(program(scratch(), 'writes', WRITES))});
-  const machine = Machine.start({ program, frameCount: 16, tracker: 'kernel', intervalMs: 0 });
-  machine.on('running', () => setTimeout(() => {
-    const pager = [...threads][1];
-    ${rest}
-  }, 300));
-  machine.ended.then(() => console.log('ended'), (error) => { console.log('failed:', error.message); process.exit(7); });`;
+const paged = "frameCount: 16, tracker: 'kernel', intervalMs: 0";
 
 describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 240_000 }, () => {
   it('is stopped with an error when the thread that pages it dies', async () => {
-    const { exitCode, output } = await script(pagesForEver('pager.terminate();'), 20_000);
+    const { exitCode, output } = await script(writesForEver(paged, 'pager.terminate();'), 20_000);
     expect({ exitCode, output }).toMatchObject({
       exitCode: 7,
       output: expect.stringContaining('the thread that pages the program has ended'),
@@ -58,7 +22,7 @@ describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 240_00
   });
 
   it('does not keep a process from exiting', async () => {
-    const { exitCode, output } = await script(pagesForEver('process.exit(3);'), 20_000);
+    const { exitCode, output } = await script(writesForEver(paged, 'process.exit(3);'), 20_000);
     expect({ exitCode, output }).toEqual({ exitCode: 3, output: '' });
   });
 
@@ -83,15 +47,7 @@ describe.runIf(kernelPages)('a program that the kernel pages', { timeout: 240_00
     expect(stdout).toMatch(/^sort size=20000 seed=3 digest=[0-9a-f]{16}\n$/);
   });
 
-  const setpriv = spawnSync('setpriv', ['--version']).status === 0 && process.getuid?.() === 0;
   it.runIf(setpriv)('is refused where the system refuses, with the reason; auto pages it by checks in its code', () => {
-    const nobody = [
-      '--bounding-set=-sys_ptrace',
-      '--inh-caps=-all',
-      '--reuid=65534',
-      '--regid=65534',
-      '--clear-groups',
-    ];
     const env = { ...process.env, CONTINUO_CACHE: join(scratch(), 'none') };
     const run = (tracker: string): ReturnType<typeof spawnSync> => {
       const words = ['run', '--tracker', tracker, '--memory', '16p', '--verbose', workload('fib'), '20', '3'];

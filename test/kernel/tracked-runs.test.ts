@@ -92,18 +92,30 @@ describe.runIf(kernelTracks)('writes told by the kernel', { timeout: TEST_MS }, 
     expect(await chosen()).toBe('software');
     expect(await chosen('--tracker', 'auto')).toBe('software');
     expect(await chosen('--tracker', 'software')).toBe('software');
-    expect(await chosen('--tracker', 'kernel', '--fork')).toBe('software');
-    expect(await chosen('--tracker', 'kernel', '--policy', 'incremental')).toBe('software');
+    expect(await chosen('--tracker', 'kernel', '--memory', '64p', '--fork')).toBe('software');
+    expect(await chosen('--tracker', 'kernel', '--memory', '64p', '--policy', 'incremental')).toBe('software');
     expect(await chosen('--policy', 'sequential')).toBe('none');
     expect(await chosen('--policy', 'none')).toBe('none');
     expect(await chosen('--memory', '64p')).toBe('software');
+    expect(await chosen('--policy', 'incremental')).toBe('software');
+    expect(await chosen('--fork')).toBe('software');
+  });
+
+  it('says why it is not what auto takes', async () => {
+    const path = program(scratch(), 'counts', counts(2, 1));
+    for (const options of [['--policy', 'incremental'], ['--fork']]) {
+      const { stderr } = await run(['--verbose', ...options, '--job', join(scratch(), 'job'), path]);
+      expect(stderr).toContain(
+        'tracker software: a check in the code tells of a first write in less time than the fault',
+      );
+    }
   });
 
   it('says why it was not taken when it was asked for', async () => {
     const folder = scratch();
     const path = program(folder, 'counts', counts(2, 1));
-    const words = ['--tracker', 'kernel', '--policy', 'incremental', '--job', join(folder, 'job'), path];
+    const words = ['--tracker', 'kernel', '--memory', '64p', '--fork', '--job', join(folder, 'job'), path];
     const { stderr } = await run(words);
-    expect(stderr).toContain('tracker software: the kernel tells of no write before it is made, which the policy');
+    expect(stderr).toContain('tracker software: --fork saves pages out of memory');
   });
 });

@@ -1,6 +1,6 @@
 /**
  * Every policy, with and without `--fork`, with all pages resident and with few: killed at any instant, again and again, a job
- * leaves what an uninterrupted run leaves. Timers, budgets and `--fork` change from run to run; the policy stays.
+ * leaves what an uninterrupted run leaves. Timers, budgets, `--fork` and the tracker change from run to run; the policy stays.
  */
 import { existsSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { RunningCommand, continuo, program, scratch, workload } from '../cli/continuo.ts';
 import { counted, counts } from '../cli/guests.ts';
 import { Random } from '../support/random.ts';
-import { pagingTrackers, trackers } from '../support/trackers.ts';
+import { pagingTrackers, protectingTrackers } from '../support/trackers.ts';
 import { referenceDigests } from '../workloads/reference.ts';
 import { killUntilDone, seed } from './kill-schedule.ts';
 
@@ -50,12 +50,9 @@ async function stats(
   return { text: stdout, run: JSON.parse(readFileSync(file, 'utf8')) };
 }
 
-/** The kernel pages and tracks for these, where nothing is saved beside the program. */
-const trackersOf = (policy: string) => (policy === 'none' || policy === 'continuous' ? trackers : trackers.slice(0, 1));
-
 describe.each(POLICIES)('%s', (policy) => {
   it.each(
-    trackersOf(policy).flatMap((tracker) => [
+    protectingTrackers.flatMap((tracker) => [
       { name: 'apsp', size: 420, tracker },
       { name: 'sort', size: 700_000, tracker },
     ]),
@@ -67,7 +64,7 @@ describe.each(POLICIES)('%s', (policy) => {
       const options = ['run', '--job', join(folder, 'job'), '--policy', policy, '--verbose', '--stdout', output];
       options.push('--interval', ['7ms', '20ms', '60ms'][random.below(3)]);
       options.push('--tracker', tracker);
-      if (tracker === 'software' && random.chance(0.5)) options.push('--fork');
+      if (random.chance(0.5)) options.push('--fork');
       const isPaged = pagingTrackers.includes(tracker) && random.chance(0.5);
       if (isPaged) options.push('--memory', ['60p', '300p', '2000p'][random.below(3)]);
       return [...options, workload(name), String(size), '3'];
@@ -158,11 +155,18 @@ describe('a save that fails', () => {
     ['incremental', '--quiet'],
     ['sequential', '--fork'],
     ['incremental', '--fork'],
-  ])('%s %s ends the run with the reason, and the last checkpoint stands', async (policy, option) => {
+    ...(protectingTrackers.includes('kernel')
+      ? [
+          ['incremental', '--tracker=kernel'],
+          ['sequential', '--tracker=kernel', '--fork'],
+          ['incremental', '--tracker=kernel', '--fork'],
+        ]
+      : []),
+  ])('%s %s ends the run with the reason, and the last checkpoint stands', async (policy, ...options) => {
     const folder = scratch();
     const [job, away] = [join(folder, 'job'), join(folder, 'away')];
     const words = ['run', '--job', job, '--policy', policy, '--interval', '20ms', workload('apsp'), '420', '3'];
-    const running = new RunningCommand([...words.slice(0, 5), option, ...words.slice(5)]);
+    const running = new RunningCommand([...words.slice(0, 5), ...options, ...words.slice(5)]);
     await expect.poll(() => checkpointCount(job), { interval: 5, timeout: 20_000 }).toBeGreaterThan(1);
     // No file can be made in a directory that is not where it was.
     renameSync(job, away);

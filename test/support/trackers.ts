@@ -1,5 +1,6 @@
 /** The trackers that tests of runs are made for: each where it works; where the kernel's does not, the reason is printed. */
 import { kernelPages } from '../kernel/kernel-paging.ts';
+import { kernelProtects } from '../kernel/kernel-protection-here.ts';
 import { kernelTracks } from '../kernel/kernel-tracking.ts';
 
 export type Tracker = 'software' | 'kernel';
@@ -9,3 +10,6 @@ export const trackers: readonly Tracker[] = kernelTracks ? ['software', 'kernel'
 
 /** Of programs with fewer frames than pages. */
 export const pagingTrackers: readonly Tracker[] = kernelPages ? ['software', 'kernel'] : ['software'];
+
+/** Of programs with all of their pages in memory, whose first writes must be told before they are made. */
+export const protectingTrackers: readonly Tracker[] = kernelProtects ? ['software', 'kernel'] : ['software'];
