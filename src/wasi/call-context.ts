@@ -17,6 +17,8 @@ export interface CallContext {
   readonly blocking: Blocking;
   /** When the wait that a capture interrupted began, on the guest's monotonic clock; undefined when none did. */
   interruptedWaitStartMs: number | undefined;
+  /** What a write to a stream had written when a capture interrupted it; the call that is issued again goes on from there. */
+  interruptedWriteBytes: number;
 }
 
 /** Host functions by name. Numbers of 32 bits arrive signed, those of 64 bits as BigInt. */

@@ -23,6 +23,7 @@ abstract class FileMover implements Mover {
   descriptor!: FileDescriptor;
   /** Null for files without positions. */
   positionBytes: number | null = 0;
+  readonly goesOn = false;
   readonly #blocking: Blocking;
 
   constructor(blocking: Blocking) {
@@ -68,13 +69,55 @@ class FileWriter extends FileMover {
   }
 }
 
-class StreamMover implements Mover {
+class StreamReader implements Mover {
   readonly mayWait = true;
+  readonly goesOn = false;
   descriptor!: StreamDescriptor;
-  writes = false;
 
   move(view: Uint8Array): number | 'interrupted' {
-    return this.writes ? this.descriptor.stream.write(view) : this.descriptor.stream.read(view);
+    return this.descriptor.stream.read(view);
+  }
+}
+
+/**
+ * Writes all that it is given, as a blocking write does, however little a pipe takes at a time: there are programs that do not look
+ * at how much was written. Whatever interrupts it, the call goes on when it is issued again.
+ */
+class StreamWriter implements Mover {
+  readonly mayWait = true;
+  readonly goesOn = true;
+  descriptor!: StreamDescriptor;
+  /** By this call, and before it was interrupted. */
+  #writtenBytes = 0;
+  #skipBytes = 0;
+
+  begin(descriptor: StreamDescriptor, writtenBytes: number): void {
+    this.descriptor = descriptor;
+    this.#writtenBytes = writtenBytes;
+    this.#skipBytes = writtenBytes;
+  }
+
+  get writtenBytes(): number {
+    return this.#writtenBytes;
+  }
+
+  move(view: Uint8Array): number | 'interrupted' {
+    let done = Math.min(this.#skipBytes, view.length);
+    this.#skipBytes -= done;
+    while (done < view.length) {
+      let written: number | 'interrupted';
+      try {
+        written = this.descriptor.stream.write(view.subarray(done));
+      } catch (error) {
+        // The reader has gone away in the middle: what it took counts, and the next call is refused.
+        if (done > 0 && systemCode(error) !== undefined) return done;
+        throw error;
+      }
+      if (written === 'interrupted') return written;
+      this.#writtenBytes += written;
+      done += written;
+    }
+    return done;
   }
 }
 
@@ -82,7 +125,8 @@ export function fileCalls(context: CallContext): CallTable {
   const { memory, descriptors, contents, names } = context;
   const reader = new FileReader(context.blocking);
   const writer = new FileWriter(context.blocking, contents);
-  const streamMover = new StreamMover();
+  const streamReader = new StreamReader();
+  const streamWriter = new StreamWriter();
 
   /** A file to be used at positions; streams and directories have none. */
   function file(number: number, needed: number): FileDescriptor {
@@ -112,9 +156,8 @@ export function fileCalls(context: CallContext): CallTable {
       checkResult(result);
       if (descriptor.kind === 'directory') refuse(Errno.isdir);
       if (descriptor.kind === 'stream') {
-        streamMover.descriptor = descriptor;
-        streamMover.writes = false;
-        return finish(scatter(memory, list >>> 0, count >>> 0, streamMover), result >>> 0);
+        streamReader.descriptor = descriptor;
+        return finish(scatter(memory, list >>> 0, count >>> 0, streamReader), result >>> 0);
       }
       reader.descriptor = descriptor;
       reader.positionBytes = descriptor.seekable ? descriptor.offsetBytes : null;
@@ -138,9 +181,11 @@ export function fileCalls(context: CallContext): CallTable {
       checkResult(result);
       if (descriptor.kind === 'directory') refuse(Errno.isdir);
       if (descriptor.kind === 'stream') {
-        streamMover.descriptor = descriptor;
-        streamMover.writes = true;
-        return finish(gather(memory, list >>> 0, count >>> 0, streamMover), result >>> 0);
+        streamWriter.begin(descriptor, context.interruptedWriteBytes);
+        context.interruptedWriteBytes = 0;
+        const moved = gather(memory, list >>> 0, count >>> 0, streamWriter);
+        if (moved === 'interrupted') context.interruptedWriteBytes = streamWriter.writtenBytes;
+        return finish(moved, result >>> 0);
       }
       writer.descriptor = descriptor;
       if (!descriptor.seekable) writer.positionBytes = null;

@@ -20,6 +20,8 @@ export interface Mover {
   move(view: Uint8Array): number | 'interrupted';
   /** Whether it may wait for more to come: what is there is given out then rather than waited upon. */
   readonly mayWait: boolean;
+  /** Whether it knows, when the call that a capture interrupted is issued again, what of it was moved before. */
+  readonly goesOn: boolean;
 }
 
 /** Below this many bytes a loop is faster than making a view to copy from. */
@@ -123,7 +125,7 @@ function moveEach(
         if (done > 0 && systemCode(error) !== undefined) return done;
         throw error;
       }
-      if (moved === 'interrupted') return done > 0 ? done : moved;
+      if (moved === 'interrupted') return done > 0 && !mover.goesOn ? done : moved;
       done += moved;
       if (moved < partBytes) return done;
       // The next part of one buffer must not be waited for: the guest has what one read would have given it.

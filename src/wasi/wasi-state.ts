@@ -57,6 +57,8 @@ export interface WasiState {
   generation: number;
   clock: ClockState;
   waitStartMs: number | null;
+  /** What an interrupted write to a stream had written; absent for nothing. */
+  interruptedWriteBytes?: number;
   input: { offsetBytes: number; unreadBase64: string };
   output: StandardOutputState;
   files: FileState[];
@@ -95,6 +97,7 @@ const checkState: Check<WasiState> = record<WasiState>({
   generation: count,
   clock: record<ClockState>({ monotonicMs: finite, processorMs: finite }),
   waitStartMs: nullable(finite),
+  interruptedWriteBytes: (value, place) => (value === undefined ? undefined : count(value, place)),
   input: record<WasiState['input']>({ offsetBytes: count, unreadBase64: text }),
   output: record<StandardOutputState>({
     streams: list(

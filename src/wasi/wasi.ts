@@ -125,6 +125,7 @@ export class Wasi {
       clock: new GuestClock(state?.clock),
       blocking,
       interruptedWaitStartMs: state?.waitStartMs ?? undefined,
+      interruptedWriteBytes: state?.interruptedWriteBytes ?? 0,
     };
     try {
       if (state === undefined) this.#openFresh(roots);
@@ -209,7 +210,7 @@ export class Wasi {
 
   /** The state as it is now, as plain JSON. The guest must be stopped, between two calls or inside an interrupted one. */
   captureState(): WasiState {
-    const { descriptors, clock, interruptedWaitStartMs } = this.#context;
+    const { descriptors, clock, interruptedWaitStartMs, interruptedWriteBytes } = this.#context;
     this.#log.startNextGeneration();
     const captured = captureDescriptors(descriptors, this.#tree, this.#streams);
     this.#registry.captured(descriptors);
@@ -220,6 +221,7 @@ export class Wasi {
       generation: this.#log.generation,
       clock: clock.captureState(),
       waitStartMs: interruptedWaitStartMs ?? null,
+      ...(interruptedWriteBytes === 0 ? {} : { interruptedWriteBytes }),
       input: {
         offsetBytes: input instanceof GivenInput ? input.offsetBytes : 0,
         unreadBase64: input instanceof InheritedInput ? Buffer.from(input.unreadBytes()).toString('base64') : '',

@@ -43,6 +43,22 @@ export const printsMuch = (count: number): string => `(module ${PRINT}
       (local.set $piece (i32.add (local.get $piece) (i32.const 1)))
       (br_if $pieces (i32.lt_u (local.get $piece) (i32.const ${count}))))))`;
 
+export const LARGE_PIECE_BYTES = 300_000;
+
+/** Writes three pieces, of `A`, `B` and `C`, by one call that it expects to write all of them; otherwise it traps. */
+export const PRINTS_AT_ONCE = `(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 16)
+  (func (export "_start") (local $piece i32)
+    (loop $pieces
+      (i32.store (i32.mul (local.get $piece) (i32.const 8)) (i32.add (i32.const 4096) (i32.mul (local.get $piece) (i32.const ${LARGE_PIECE_BYTES}))))
+      (i32.store offset=4 (i32.mul (local.get $piece) (i32.const 8)) (i32.const ${LARGE_PIECE_BYTES}))
+      (memory.fill (i32.load (i32.mul (local.get $piece) (i32.const 8))) (i32.add (i32.const 65) (local.get $piece)) (i32.const ${LARGE_PIECE_BYTES}))
+      (local.set $piece (i32.add (local.get $piece) (i32.const 1)))
+      (br_if $pieces (i32.lt_u (local.get $piece) (i32.const 3))))
+    (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 3) (i32.const 64)) (then unreachable))
+    (if (i32.ne (i32.load (i32.const 64)) (i32.const ${3 * LARGE_PIECE_BYTES})) (then unreachable))))`;
+
 /** One loop without calls that never ends. */
 export const LOOPS = `(module (memory (export "memory") 1)
   (func $spin (export "_start") (local $turns i64)

@@ -4,7 +4,15 @@ import { closeSync, constants, openSync, readFileSync, readSync, writeFileSync }
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { RunningCommand, command, continuo, program, scratch, sleep } from './continuo.ts';
-import { COPIES, printsAndLoops, printsAndTraps, printsMuch, sleeps } from './guests.ts';
+import {
+  COPIES,
+  LARGE_PIECE_BYTES,
+  PRINTS_AT_ONCE,
+  printsAndLoops,
+  printsAndTraps,
+  printsMuch,
+  sleeps,
+} from './guests.ts';
 
 /** Waits until a condition holds; the test's own time limit ends a wait in vain. */
 async function until(condition: () => boolean): Promise<void> {
@@ -15,6 +23,16 @@ async function until(condition: () => boolean): Promise<void> {
 function readPiece(descriptor: number): Buffer {
   const piece = Buffer.alloc(65536);
   return piece.subarray(0, readSync(descriptor, piece));
+}
+
+/** What a pipe holds that is written to, a piece at most. */
+function readWhatIsThere(descriptor: number): Buffer {
+  try {
+    return readPiece(descriptor);
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'EAGAIN' });
+    return Buffer.alloc(0);
+  }
 }
 
 /** How many bytes of standard output a job has noted as having left; NaN while some are leaving. */
@@ -161,6 +179,47 @@ describe('held output', () => {
       const wanted = Array.from({ length: pieces }, (_, k) => String.fromCharCode(48 + k).repeat(4096)).join('');
       expect([Buffer.concat(first).length, whole.length]).toEqual([65536, wanted.length]);
       // Not compared by the framework, which would print both.
+      expect(whole === wanted).toBe(true);
+    },
+  );
+
+  it.runIf(process.platform === 'linux').each([[[]], [['--memory', '16p']]])(
+    'a call that writes more than a pipe takes writes all of it, through checkpoints and stops %s',
+    async (memory) => {
+      const folder = scratch();
+      const path = program(folder, 'at-once', PRINTS_AT_ONCE);
+      const pipe = join(folder, 'pipe');
+      expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+      const args = ['run', '--job', join(folder, 'job'), '--interval', '5ms', '--output', 'immediate', '--verbose'];
+      const taken: Buffer[] = [];
+      for (let life = 0; ; life++) {
+        const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+        const writer = openSync(pipe, constants.O_WRONLY);
+        const running = new RunningCommand([...args, ...memory, path], { stdout: writer });
+        closeSync(writer);
+        try {
+          const isDone = { value: false };
+          void running.ended.then(() => (isDone.value = true));
+          // Two pieces a life, with checkpoints in between, then a stop that finds the pipe full.
+          for (let pieces = 0; life >= 3 || pieces < 2;) {
+            const piece = isDone.value ? Buffer.alloc(0) : readWhatIsThere(reader);
+            if (piece.length > 0) pieces += 1;
+            taken.push(piece);
+            if (isDone.value) break;
+            await sleep(life >= 3 ? 2 : 20);
+          }
+          running.kill('SIGTERM');
+          const { exitCode, stderr } = await running.ended;
+          for (let piece = readPiece(reader); piece.length > 0; piece = readPiece(reader)) taken.push(piece);
+          if (exitCode === 0) break;
+          expect({ exitCode, stderr }).toMatchObject({ exitCode: 85 });
+        } finally {
+          closeSync(reader);
+        }
+      }
+      const wanted = ['A', 'B', 'C'].map((letter) => letter.repeat(LARGE_PIECE_BYTES)).join('');
+      const whole = Buffer.concat(taken).toString();
+      expect(whole.length).toBe(wanted.length);
       expect(whole === wanted).toBe(true);
     },
   );

@@ -29,6 +29,7 @@ function storeList(paged: PagedGuest, pieces: readonly (readonly [address: numbe
 
 class Sink implements Mover {
   readonly mayWait = true;
+  readonly goesOn = false;
   readonly parts: Uint8Array[] = [];
 
   move(view: Uint8Array): number {
@@ -38,6 +39,7 @@ class Sink implements Mover {
 }
 
 class Source implements Mover {
+  readonly goesOn = false;
   givenBytes = 0;
   readonly #lengthBytes: number;
   readonly mayWait: boolean;
