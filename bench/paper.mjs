@@ -1,6 +1,6 @@
 // The evaluation of Hsu & Chang 1997 again: Figures 5, 6 and 7 and Table I, with the paper's own sizes, memory and
 // checkpoints by progress, so that page counts do not depend on the machine. At most half an hour on two cores.
-//   node bench/paper.mjs [--json FILE] [--page FILE] [--rounds N] [--only figure5,figure6,figure7,table1]
+//   node bench/paper.mjs [--json FILE] [--page FILE] [--rounds N] [--only figure5,figure6,figure7,table1,trackers]
 //
 // The paper's page counts of matrix multiplication are those of numbers of 4 bytes, so Figure 7 and Table I run with --int32.
 // Figure 6 is about a program whose working set is over its memory: a matrix of 1600² numbers of 4 bytes fits into these
@@ -36,12 +36,14 @@ const { options } = parseArguments({
   rounds: '7',
   only: '',
 });
-const wanted = options.only === '' ? ['figure5', 'figure6', 'figure7', 'table1'] : options.only.split(',');
+const wanted = options.only === '' ? ['figure5', 'figure6', 'figure7', 'table1', 'trackers'] : options.only.split(',');
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-paper-'));
 const startMs = Date.now();
+/** Runs of Figures 5 and 6 under the continuous policy, by program. */
+const continuousRuns = new Map();
 
 try {
-  const before = wanted.length < 4 ? JSON.parse(fs.readFileSync(options.json, 'utf8')) : {};
+  const before = wanted.length < 5 ? JSON.parse(fs.readFileSync(options.json, 'utf8')) : {};
   const results = {
     format: 'continuo-paper',
     version: 1,
@@ -58,6 +60,7 @@ try {
     figure6: wanted.includes('figure6') ? { program: 'matmul', ...series('matmul', MATMUL) } : before.figure6,
     figure7: wanted.includes('figure7') ? figure7() : before.figure7,
     table1: wanted.includes('table1') ? table1(Number(options.rounds)) : before.table1,
+    trackers: wanted.includes('trackers') ? trackers() : before.trackers,
   };
   const text = `${JSON.stringify(results, undefined, 1)}\n`;
   const page = await renderPaperPage(parsePaperResults(text, options.json));
@@ -73,6 +76,7 @@ function series(name, { size, everySteps, doubles = false }) {
   const runs = ['incremental', 'continuous'].map((policy) => {
     return run(name, size, everySteps, { policy, fork: false }, doubles);
   });
+  continuousRuns.set(name, runs[1]);
   const [incremental, continuous] = runs.map(({ checkpoints }) => checkpoints);
   if (incremental.length !== continuous.length) throw new Error(`${name}: the policies took other checkpoints`);
   return {
@@ -103,6 +107,45 @@ function figure7() {
     };
   });
   return { sizes };
+}
+
+/** The programs of Figures 5 and 6 under both trackers, the checks in their code made ahead and for each page by itself. */
+function trackers() {
+  let kernelObstacle;
+  const programs = [
+    ['apsp', APSP],
+    ['matmul', MATMUL],
+  ].map(([name, { size, everySteps, doubles }]) => {
+    const runs = [];
+    for (const [way, ...words] of [['ahead'], ['singly', '--page-by-page'], ['kernel', '--tracker', 'kernel']]) {
+      // It is a run of the figure as well.
+      const known = way === 'ahead' ? continuousRuns.get(name) : undefined;
+      try {
+        const measured = known ?? run(name, size, everySteps, { policy: 'continuous', fork: false }, doubles, words);
+        runs.push(trackedRun(way, measured));
+      } catch (error) {
+        if (error.code !== 'tracker-unavailable') throw error;
+        kernelObstacle = error.message;
+      }
+    }
+    return { program: name, size, runs };
+  });
+  return { ...(kernelObstacle === undefined ? {} : { kernelObstacle }), programs };
+}
+
+function trackedRun(way, { paging, checkpoints, runMs }) {
+  const { softFaults, hardFaults, zeroFaults, pageIns, pageOuts, evictions } = paging;
+  return {
+    way,
+    runMs,
+    softFaults,
+    hardFaults,
+    zeroFaults,
+    pageIns,
+    pageOuts,
+    evictions,
+    checkpoints: checkpoints.map(({ dirtyPages, pagesWritten }) => ({ dirtyPages, pagesWritten })),
+  };
 }
 
 /** Every cell once a round, beginning with another one each time. */
@@ -143,13 +186,14 @@ function predict(size) {
   return Object.fromEntries(simulations.map((one) => [cellName(one), one.elapsedMs / 1000]));
 }
 
-function run(name, size, everySteps, { policy, fork }, doubles = false) {
+function run(name, size, everySteps, { policy, fork }, doubles = false, more = []) {
   const stats = path.join(folder, 'stats');
   const words = ['run', '--quiet', '--memory', `${FRAMES}p`, '--interval', 'none', '--every', `${everySteps}steps`];
   if (policy !== 'none') words.push('--job', path.join(folder, 'job'), '--fresh', '--policy', policy);
   if (fork) words.push('--fork');
+  words.push(...more);
   continuo([...words, '--stats', stats, program(name), size, 1, ...(name === 'matmul' && !doubles ? ['--int32'] : [])]);
-  const { checkpoints, pages, runMs } = JSON.parse(fs.readFileSync(stats, 'utf8'));
+  const { checkpoints, pages, runMs, paging } = JSON.parse(fs.readFileSync(stats, 'utf8'));
   const taken = checkpoints.filter(({ trigger }) => trigger === 'steps');
   const seconds = String(Math.round((Date.now() - startMs) / 1000)).padStart(5);
   if (process.stdout.isTTY) {
@@ -157,7 +201,7 @@ function run(name, size, everySteps, { policy, fork }, doubles = false) {
       `${seconds} s  ${name} ${size} ${policy}${fork ? ' + fork' : ''}: ${taken.length} checkpoints, ${Math.round(runMs)} ms`,
     );
   }
-  return { checkpoints: taken, pages, runMs };
+  return { checkpoints: taken, pages, runMs, paging };
 }
 
 function accesses({ pagesWritten, pagesRead }) {
@@ -170,5 +214,9 @@ function program(name) {
 
 function continuo(words) {
   const { status, stderr } = spawnSync(process.execPath, [command, ...words.map(String)], { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`continuo ${words[0]} ended with ${status}: ${stderr}`);
+  if (status === 0) return;
+  const error = new Error(`continuo ${words[0]} ended with ${status}: ${stderr}`);
+  const obstacle = /--tracker kernel cannot be had here: (.*?);/.exec(stderr)?.[1];
+  if (obstacle !== undefined) throw Object.assign(new Error(obstacle), { code: 'tracker-unavailable' });
+  throw error;
 }

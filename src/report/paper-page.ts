@@ -6,6 +6,7 @@ import { figure, page, paragraphs, table } from './page.ts';
 import type { PaperResults } from './paper.ts';
 import { figure5, figure6, figure7, table1Figure } from './paper-figures.ts';
 import { paperCosts, paperFigure5, paperFigure6, paperFigure7, paperFrames } from './paper-numbers.ts';
+import { trackersSection } from './paper-trackers.ts';
 import { type Accesses, meanAccesses, outPart, savedPart, tableLines } from './paper-summary.ts';
 import { loadPlotKit } from './plot-kit.ts';
 import { mean, spreadOf } from './statistics.ts';
@@ -41,6 +42,7 @@ ${paragraphs([measuredText(results.machine, results.createdMs)], 'soft')}
         `${paperCosts.copyFaultMs} ms for a copy fault. Measured overheads here are of another disk and processor, so the ` +
         "order of the policies can be compared with the paper's, and their amounts only with care.",
     ]),
+    ...(results.trackers === undefined ? [] : trackersSection(results.trackers)),
   ]);
 }
 

@@ -1,6 +1,7 @@
 /** The result of `npm run paper`: the measurements behind Figures 5, 6 and 7 and Table I of Hsu & Chang 1997, made again. */
 import { CheckedValue } from './checked-value.ts';
 import { type MachineDescription, readMachine } from './machine-description.ts';
+import { type PaperTrackers, readTrackers } from './paper-trackers.ts';
 
 /** Disk accesses at one checkpoint, in pages, under the two policies. */
 export interface PaperCheckpoint {
@@ -38,11 +39,14 @@ export interface PaperResults {
   figure6: { program: 'matmul'; size: number; pages: number; checkpoints: PaperCheckpoint[] };
   figure7: { sizes: PaperSize[] };
   table1: { sizes: { size: number; cells: PaperCell[] }[] };
+  /** Missing in results of earlier versions. */
+  trackers?: PaperTrackers;
 }
 
 /** Reads a result file; whatever is wrong in it is a `UsageError` that names the place. */
 export function parsePaperResults(text: string, file: string): PaperResults {
   const value = CheckedValue.parse(text, file);
+  const trackers = value.field('trackers');
   const run = (name: string) => {
     const field = value.field(name);
     return {
@@ -66,6 +70,7 @@ export function parsePaperResults(text: string, file: string): PaperResults {
         .field('sizes')
         .list((size) => ({ size: size.field('size').count(1), cells: size.field('cells').list(readCell) }), 1),
     },
+    ...(trackers.isMissing ? {} : { trackers: readTrackers(trackers) }),
   };
 }
 

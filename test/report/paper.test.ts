@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { UsageError } from '../../src/error/errors.ts';
 import { type PaperResults, parsePaperResults } from '../../src/report/paper.ts';
 import { paperFigure5, paperFigure6, paperTable1 } from '../../src/report/paper-numbers.ts';
+import { type PaperTrackers, trackersFindings } from '../../src/report/paper-trackers.ts';
 import {
   figure5Findings,
   figure6Findings,
@@ -133,4 +134,57 @@ describe('what the results say', () => {
 
 it('nothing saved of nothing is no division by zero', () => {
   expect(savedPart({ incremental: 0, continuous: 0 })).toBe(0);
+});
+
+describe('what the runs under both trackers say', () => {
+  const sample = (): PaperTrackers => samplePaper(1).trackers!;
+
+  it('of equal counts, and of those where loops ask ahead', () => {
+    const trackers = sample();
+    const [, , kernel] = trackers.programs[0].runs;
+    Object.assign(kernel, { softFaults: 2_000_000, hardFaults: 500, zeroFaults: 60, pageIns: 3000 });
+    Object.assign(trackers.programs[0].runs[1], {
+      softFaults: 2_000_000,
+      hardFaults: 500,
+      zeroFaults: 60,
+      pageIns: 3000,
+    });
+    Object.assign(trackers.programs[0].runs[0], {
+      softFaults: 2_000_000,
+      hardFaults: 480,
+      zeroFaults: 60,
+      pageIns: 3000,
+    });
+    const [, apsp, matmul] = trackersFindings(trackers);
+    expect(apsp).toBe(
+      'apsp 1408, page by page: both trackers count the same to the last page, 2,000,560 faults and 3,000 pages read among ' +
+        'them, and each of the 83 checkpoints has the same dirty pages and writes as many. Asking ahead changes faults that ' +
+        'read a page most: 480 instead of 500.',
+    );
+    expect(matmul).toMatch(/^matmul 1600, page by page: both trackers count the same .* each of the 13 checkpoints/);
+  });
+
+  it('of counts and checkpoints that differ', () => {
+    const trackers = sample();
+    const [ahead, singly, kernel] = trackers.programs[0].runs;
+    Object.assign(kernel, { ...ahead, way: 'kernel', pageOuts: singly.pageOuts + 1, softFaults: singly.softFaults });
+    kernel.checkpoints = ahead.checkpoints.slice(1);
+    const [, apsp] = trackersFindings(trackers);
+    expect(apsp).toMatch(
+      /are the same; pages written before checkpoints \(7,\d+ and 7,\d+\) differ; its 82 checkpoints are others\./,
+    );
+  });
+
+  it('where the kernel pages no programs', () => {
+    const trackers = { ...sample(), kernelObstacle: 'the system refuses userfaultfd (EPERM)' };
+    expect(trackersFindings(trackers).slice(1)).toEqual([
+      'The kernel pages no programs here: the system refuses userfaultfd (EPERM).',
+    ]);
+  });
+
+  it('nothing, of results without them', () => {
+    const { trackers, ...others } = samplePaper(1);
+    expect(trackers).toBeDefined();
+    expect(parsePaperResults(JSON.stringify(others), 'paper.json')).toEqual(others);
+  });
 });

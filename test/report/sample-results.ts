@@ -4,6 +4,7 @@
  */
 import type { Comparison, ComparisonCell, ComparisonRun } from '../../src/report/comparison.ts';
 import type { PaperResults } from '../../src/report/paper.ts';
+import type { TrackedProgram } from '../../src/report/paper-trackers.ts';
 import { Random } from '../support/random.ts';
 
 const machine = { cpu: 'Sample CPU', cpus: 2, platform: 'linux x64', node: 'v20.19.0', memoryBytes: 8e9 };
@@ -182,5 +183,33 @@ export function samplePaper(seed: number): PaperResults {
         ],
       })),
     },
+    trackers: { programs: [sampleTracked(random, 'apsp', 1408, 83), sampleTracked(random, 'matmul', 1600, 13)] },
+  };
+}
+
+/** Page by page the counts are those of the kernel; asking ahead they are a little different. */
+function sampleTracked(random: Random, program: string, size: number, checkpointCount: number): TrackedProgram {
+  const checkpoints = Array.from({ length: checkpointCount }, () => ({
+    dirtyPages: 90 + random.below(20),
+    pagesWritten: 5 + random.below(9),
+  }));
+  const counts = {
+    softFaults: 2_000_000 + random.below(100_000),
+    hardFaults: 3_000_000 + random.below(100_000),
+    zeroFaults: 7000 + random.below(100),
+    pageIns: 3_600_000 + random.below(1000),
+    pageOuts: 7000 + random.below(500),
+    evictions: 3_600_000 + random.below(9000),
+    checkpoints,
+  };
+  const runMs = about(random, 80_000, 0.1);
+  return {
+    program,
+    size,
+    runs: [
+      { way: 'ahead', ...counts, softFaults: counts.softFaults - 2000, runMs },
+      { way: 'singly', ...counts, runMs: 1.2 * runMs },
+      { way: 'kernel', ...counts, runMs: 1.3 * runMs },
+    ],
   };
 }
