@@ -189,7 +189,10 @@ function predict(size) {
 function run(name, size, everySteps, { policy, fork }, doubles = false, more = []) {
   const stats = path.join(folder, 'stats');
   const words = ['run', '--quiet', '--memory', `${FRAMES}p`, '--interval', 'none', '--every', `${everySteps}steps`];
-  if (policy !== 'none') words.push('--job', path.join(folder, 'job'), '--fresh', '--policy', policy);
+  // To remove the job of the run before is no part of this one.
+  const job = path.join(folder, 'job');
+  fs.rmSync(job, { recursive: true, force: true });
+  if (policy !== 'none') words.push('--job', job, '--policy', policy);
   if (fork) words.push('--fork');
   words.push(...more);
   continuo([...words, '--stats', stats, program(name), size, 1, ...(name === 'matmul' && !doubles ? ['--int32'] : [])]);
