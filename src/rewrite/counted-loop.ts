@@ -26,7 +26,8 @@ export interface CountedLoop extends LoopStreams {
   readonly condition: 'ne' | 'lt_s' | 'lt_u';
   /** The condition is tested before the body, not after it. */
   readonly testedAtTop: boolean;
-  /** Row of the bound's operand; −1 for the implicit zero of a bare `br_if`, whose row is `branchRow`. */
+  /** First and last row of the bound's operand; −1 for the implicit zero of a bare `br_if`, whose row is `branchRow`. */
+  readonly boundStart: number;
   readonly boundRow: number;
   readonly branchRow: number;
   /** Number of iterations when it is known and the same each time, else undefined. */
@@ -37,8 +38,11 @@ export interface CountedLoop extends LoopStreams {
 const STREAM_STEP_MAX = 512;
 const INDUCTION_STEP_MAX = 1 << 16;
 const EXPRESSION_DEPTH_MAX = 16;
+/** Rows before the body of a loop that is tested at its top, as far as it is looked for. */
+const BOUND_ROWS_MAX = 16;
 
-type LoopShape = Pick<CountedLoop, 'induction' | 'step' | 'condition' | 'testedAtTop' | 'boundRow' | 'branchRow'>;
+type Comparison = Pick<CountedLoop, 'induction' | 'step' | 'condition' | 'boundStart' | 'boundRow'>;
+type LoopShape = Comparison & Pick<CountedLoop, 'testedAtTop' | 'branchRow'>;
 
 interface LinearForm {
   readonly terms: Map<number, number>;
@@ -141,7 +145,7 @@ export class LoopAnalysis {
       const step = this.#inductionStep(test, true);
       if (step === undefined) return undefined;
       const induction = immediate[test];
-      return { induction, step, condition: 'ne', testedAtTop: false, boundRow: -1, branchRow };
+      return { induction, step, condition: 'ne', testedAtTop: false, boundStart: -1, boundRow: -1, branchRow };
     }
     const compared = this.#comparison(test, true);
     return compared && { ...compared, testedAtTop: false, branchRow };
@@ -149,15 +153,18 @@ export class LoopAnalysis {
 
   #testedAtTop(): LoopShape | undefined {
     const { op, immediate, labelDepth, elseOf, partner } = this.#body;
-    const test = this.#loop + 3;
-    const opener = test + 1;
+    let opener = this.#loop + 1;
+    while (op[opener] !== Op.if && opener - this.#loop < BOUND_ROWS_MAX) opener++;
+    const test = opener - 1;
     const back = this.#end - 2;
     if (op[opener] !== Op.if || partner[opener] !== this.#end - 1 || elseOf[opener] >= 0) return undefined;
     if (this.#body.blockType(opener).params.length > 0) return undefined;
     this.#enterBody(opener + 1, labelDepth[this.#loop] + 2);
     if (op[back] !== Op.br || immediate[back] !== 1 || labelDepth[back] !== this.#level) return undefined;
     const compared = this.#comparison(test, false);
-    return compared && { ...compared, testedAtTop: true, branchRow: opener };
+    // Nothing else stands before the condition: the induction local, the bound, and the comparison.
+    if (compared === undefined || compared.boundRow - compared.boundStart + 3 !== test - this.#loop) return undefined;
+    return { ...compared, testedAtTop: true, branchRow: opener };
   }
 
   /** Finds the rows that every iteration runs: those in no arm of an `if`, and behind no branch over them. */
@@ -198,10 +205,7 @@ export class LoopAnalysis {
   }
 
   /** `i < N`, `N > i`, `i ≠ N` at a row, with i before or after its update. */
-  #comparison(
-    test: number,
-    updated: boolean,
-  ): Pick<CountedLoop, 'induction' | 'step' | 'condition' | 'boundRow'> | undefined {
+  #comparison(test: number, updated: boolean): Comparison | undefined {
     const { op, immediate, stack, nodeRow, nodeBelow } = this.#body;
     const operator = op[test];
     const isOrdered = operator === Op.i32LtS || operator === Op.i32LtU;
@@ -219,20 +223,44 @@ export class LoopAnalysis {
             [second, first],
           ]) {
       const step = this.#inductionStep(row, updated);
-      if (step === undefined || !this.#isBound(boundRow)) continue;
-      if (operator === Op.i32Ne) return { induction: immediate[row], step, condition: 'ne', boundRow };
+      const boundStart = this.#boundStart(boundRow, 0);
+      if (step === undefined || boundStart <= this.#loop) continue;
+      if (operator === Op.i32Ne) return { induction: immediate[row], step, condition: 'ne', boundStart, boundRow };
       if (step < 0) return undefined;
       const signed = operator === Op.i32LtS || operator === Op.i32GtS;
-      return { induction: immediate[row], step, condition: signed ? 'lt_s' : 'lt_u', boundRow };
+      return { induction: immediate[row], step, condition: signed ? 'lt_s' : 'lt_u', boundStart, boundRow };
     }
     return undefined;
   }
 
-  #isBound(row: number): boolean {
-    const { op, immediate } = this.#body;
-    if (op[row] === Op.i32Const) return true;
-    if (op[row] === Op.localGet) return !this.#localWrites.has(immediate[row]);
-    return op[row] === Op.globalGet && !this.#globalWrites.has(immediate[row]);
+  /**
+   * The first of the rows that compute a value which is the same in every iteration, where they stand together and the row given is
+   * the last of them; −1 for anything else.
+   */
+  #boundStart(row: number, depth: number): number {
+    const { op, immediate, stack, nodeRow, nodeBelow } = this.#body;
+    switch (op[row]) {
+      case Op.i32Const:
+        return row;
+      case Op.localGet:
+        return this.#localWrites.has(immediate[row]) ? -1 : row;
+      case Op.globalGet:
+        return this.#globalWrites.has(immediate[row]) ? -1 : row;
+      case Op.i32Add:
+      case Op.i32Sub:
+      case Op.i32Mul:
+      case Op.i32Shl:
+      case Op.i32ShrU:
+      case Op.i32And: {
+        const second = nodeRow[stack[row]];
+        if (depth > EXPRESSION_DEPTH_MAX || second !== row - 1) return -1;
+        const secondStart = this.#boundStart(second, depth + 1);
+        const first = nodeRow[nodeBelow[stack[row]]];
+        return secondStart < 0 || first !== secondStart - 1 ? -1 : this.#boundStart(first, depth + 1);
+      }
+      default:
+        return -1;
+    }
   }
 
   /** The step of the induction local that row reads or has just written; `updated` says which value it must be. */

@@ -186,9 +186,10 @@ export class FunctionEmitter {
         i = body.partner[i];
         continue;
       }
-      if (i === this.#accesses.strip?.boundRow) {
+      if (i === this.#accesses.strip?.boundStart) {
         this.#flushRaw();
         this.code.u8(Op.localGet).u32(this.#locals.local(Scratch.limit));
+        i = this.#accesses.strip.boundRow;
         continue;
       }
       if (plain[op] === 1) {
@@ -454,10 +455,10 @@ export class FunctionEmitter {
   /** The loop in strips; see `strip-code.ts` for the shape. Its label is that of the inner loop. */
   #emitCountedLoop(loop: CountedLoop): void {
     const { body, code } = this;
-    const { row, boundRow } = loop;
+    const { row, boundStart, boundRow } = loop;
     const emitBound = (): void => {
       if (boundRow < 0) code.pair(Op.i32Const, 0);
-      else this.#raw(boundRow);
+      else for (let i = boundStart; i <= boundRow; i++) this.#raw(i);
     };
     code.pair(Op.loop, 0x40);
     this.depth++;

@@ -66,7 +66,15 @@ function loopText(random: Random, disturbances: readonly string[]): string {
   const skew = random.chance(0.15) ? random.below(Math.abs(step) + 2) - 1 : 0;
   const condition = random.pick(['ne', 'ne', 'lt_s', 'lt_u']);
   const bound = (start + step * trips + skew) | 0;
-  const boundText = random.pick([`(i32.const ${bound})`, '(local.get $bound)', '(global.get $bound)']);
+  const boundText = random.pick([
+    `(i32.const ${bound})`,
+    '(local.get $bound)',
+    '(global.get $bound)',
+    `(i32.add (i32.const ${(bound - 12) | 0}) (i32.const 12))`,
+    '(i32.and (global.get $bound) (i32.const -1))',
+    // 3 × bound − 2 × bound
+    '(i32.sub (i32.mul (local.get $bound) (i32.const 3)) (i32.shl (local.get $bound) (i32.const 1)))',
+  ]);
   const stores = Array.from({ length: random.below(4) }, () => storeText(random)).join('\n');
   const pointerStep = random.pick([1, 4, 8, 8, 16, 40, 128, -8, 600]);
   const body = `${stores} ${disturbances.join(' ')}
@@ -148,5 +156,31 @@ describe('generated counted loops give what plain V8 gives, pages marked, captur
 
   it.each(disturbances)('with %s', (disturbance) => {
     compareLoops(SEED * 100_000 + LOOPS, Math.ceil(LOOPS / 6), [disturbance]);
+  });
+});
+
+describe('a bound that is computed in each iteration', () => {
+  const countedLoops = (bound: string, body = ''): number => {
+    const wasm = assemble(`(module (memory 1) (func (export "run") (param $n i32) (local $i i32)
+      (loop $again
+        (if (i32.lt_u (local.get $i) ${bound}) (then
+          (i32.store (local.get $i) (i32.const 1)) ${body}
+          (local.set $i (i32.add (local.get $i) (i32.const 8)))
+          (br $again))))))`);
+    const plan = new FunctionPlan(decodeModule(wasm));
+    plan.plan(0);
+    return plan.countedLoops.size;
+  };
+
+  it('counts where it is the same each time, as AssemblyScript writes `i < n << 3`', () => {
+    expect(countedLoops('(i32.shl (local.get $n) (i32.const 3))')).toBe(1);
+    expect(countedLoops('(i32.add (i32.mul (local.get $n) (i32.const 5)) (i32.const 7))')).toBe(1);
+  });
+
+  it('does not where the loop changes it, or reads it from memory', () => {
+    const change = '(local.set $n (i32.sub (local.get $n) (i32.const 1)))';
+    expect(countedLoops('(i32.shl (local.get $n) (i32.const 3))', change)).toBe(0);
+    expect(countedLoops('(i32.shl (i32.load (local.get $n)) (i32.const 3))')).toBe(0);
+    expect(countedLoops('(i32.shl (local.get $i) (i32.const 3))')).toBe(0);
   });
 });
