@@ -56,7 +56,7 @@ describe.runIf(kernelTracks)('both trackers', () => {
 
   it.each([
     { name: 'apsp', size: 200, every: 20_000 },
-    { name: 'floyd-warshall', size: 200, every: 50_000 },
+    { name: 'floyd-warshall', size: 200, every: 20_000 },
     { name: 'matmul', size: 200, every: 20_000 },
     { name: 'sort', size: 100_000, every: 50_000 },
   ])('find the same pages at each checkpoint of $name', ({ name, size, every }) => {

@@ -50,7 +50,7 @@ describe.runIf(kernelPages)('page counts with both trackers', { timeout: HANG_MS
     it.each(REPLACEMENTS)(
       `are the same for ${name}, page by page, with %s, and so are those of its checkpoints`,
       async (replacement) => {
-        const run = { replacement, frameCount, everySafepoints: 20_000, pageByPage: true };
+        const run = { replacement, frameCount, everySafepoints: 8_000, pageByPage: true };
         const software = await countsOf('software', name, [size, '3'], run);
         expect(await countsOf('kernel', name, [size, '3'], run)).toEqual(software);
         expect(software.paging.softFaults).toBeGreaterThan(500);

@@ -10,7 +10,7 @@ const hex = (digest: bigint): string => digest.toString(16).padStart(16, '0');
 
 describe.each([
   { name: 'apsp', size: 8, checkpointsMin: 300 },
-  { name: 'floyd-warshall', size: 8, checkpointsMin: 500 },
+  { name: 'floyd-warshall', size: 8, checkpointsMin: 200 },
   { name: 'matmul', size: 7, checkpointsMin: 150 },
   { name: 'fib', size: 3, checkpointsMin: 150 },
   { name: 'sort', size: 30, checkpointsMin: 300 },

@@ -10,7 +10,7 @@ const workloads: readonly (Workload & { readonly frames: readonly number[] })[] 
   { name: 'apsp', arguments: ['200', '1'], every: 10_000, frames: [20, 100, 300] },
   { name: 'matmul', arguments: ['160', '1'], every: 10_000, frames: [16, 50, 90] },
   { name: 'sort', arguments: ['100000', '1'], every: 50_000, frames: [24, 100, 250] },
-  { name: 'floyd-warshall', arguments: ['120', '1'], every: 20_000, frames: [20] },
+  { name: 'floyd-warshall', arguments: ['120', '1'], every: 8_000, frames: [20] },
 ];
 
 /**
