@@ -53,7 +53,7 @@ function kernelRefusal(run: RunChoice, policy: PolicyName | undefined): string |
   if (run.tracker === 'auto') {
     if (policy === 'incremental' || run.fork)
       return 'a check in the code tells of a first write in less time than the fault that --tracker kernel takes';
-    return 'marks in the code cost no more than the faults that --tracker kernel takes';
+    return 'marks in the code work everywhere; --tracker kernel saves their cost, some two per cent';
   }
   return run.paging === undefined ? undefined : kernelPagingRefusal(policy, run.fork);
 }
