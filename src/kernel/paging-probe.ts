@@ -1,25 +1,12 @@
 import { assert } from '../error/errors.ts';
-import { UserFaults } from './user-faults.ts';
+import { obstacleTo } from './try-out.ts';
+import type { UserFaults } from './user-faults.ts';
 
 const PAGE_BYTES = 4096;
 
 /** Why a program's memory cannot be paged by the kernel here, for people; undefined: it can. Tried out on memory of no use. */
 export function kernelPagingObstacle(): string | undefined {
-  let faults: UserFaults | undefined;
-  try {
-    faults = new UserFaults();
-    const at = faults.map(2 * PAGE_BYTES);
-    try {
-      tryOut(faults, at);
-    } finally {
-      faults.unmap(at, 2 * PAGE_BYTES);
-    }
-    return undefined;
-  } catch (error) {
-    return error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
-  } finally {
-    faults?.close();
-  }
+  return obstacleTo('paging', 2, tryOut);
 }
 
 /** All that a pager does to a page. No page is touched while it is absent: nobody would bring it. */

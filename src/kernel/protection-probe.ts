@@ -1,6 +1,7 @@
 import { assert } from '../error/errors.ts';
 import { addressOf } from './c-library.ts';
-import { UserFaults } from './user-faults.ts';
+import { obstacleTo } from './try-out.ts';
+import type { UserFaults } from './user-faults.ts';
 
 const PAGE_BYTES = 4096;
 const PAGES = 3;
@@ -11,21 +12,7 @@ const PAGES = 3;
  */
 export function kernelProtectionObstacle(): string | undefined {
   if (process.platform !== 'linux') return `there is no way for it on ${process.platform}`;
-  let faults: UserFaults | undefined;
-  try {
-    faults = new UserFaults('protection');
-    const at = faults.map(PAGES * PAGE_BYTES);
-    try {
-      tryOut(faults, at);
-    } finally {
-      faults.unmap(at, PAGES * PAGE_BYTES);
-    }
-    return undefined;
-  } catch (error) {
-    return error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
-  } finally {
-    faults?.close();
-  }
+  return obstacleTo('protection', PAGES, tryOut);
 }
 
 /** Pages that were written, and one that never was: absent pages are protected as well. */

@@ -9,7 +9,7 @@ import { ContinuoError, CorruptionError } from '../../src/error/errors.ts';
 import { ChunkKind, restartChunkTable, restartHeaderTable } from '../../src/format/restart-format.ts';
 import { exportJob } from '../../src/restart/export.ts';
 import { importJob } from '../../src/restart/import.ts';
-import { ChunkReader, type RestartInput } from '../../src/restart/chunk-reader.ts';
+import { ChunkReader } from '../../src/restart/chunk-reader.ts';
 import { ChunkWriter } from '../../src/restart/chunk-writer.ts';
 import { decompressed } from '../../src/restart/compression.ts';
 import { SealedReader, SealedWriter } from '../../src/seal/sealed-stream.ts';
@@ -17,27 +17,7 @@ import { fileKeyOf, newFileKey, parseKey, parsePassphrase, type Secret } from '.
 import { SEAL_TAG_BYTES, SEALED_PIECE_BYTES, sealedPieceTable, sealTable } from '../../src/format/seal-format.ts';
 import { continuo, program, scratch } from '../cli/continuo.ts';
 import { exits } from '../cli/guests.ts';
-
-class BufferInput implements RestartInput {
-  readonly path = 'the file';
-  readBytes = 0;
-  readonly #bytes: Uint8Array;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-
-  get sizeBytes(): number {
-    return this.#bytes.length;
-  }
-
-  read(view: Uint8Array): number {
-    const part = this.#bytes.subarray(this.readBytes, this.readBytes + view.length);
-    view.set(part);
-    this.readBytes += part.length;
-    return part.length;
-  }
-}
+import { BufferInput } from './buffer-input.ts';
 
 const KEY: Secret = { kind: 'key', key: new Uint8Array(32).fill(7) };
 

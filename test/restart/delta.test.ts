@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ContinuoError } from '../../src/error/errors.ts';
 import { applyToJob, originOfCopy } from '../../src/restart/apply.ts';
-import type { RestartInput } from '../../src/restart/chunk-reader.ts';
 import { command, continuo, RunningCommand, scratch, workload } from '../cli/continuo.ts';
 import { seed } from '../machine/kill-schedule.ts';
 import { Random } from '../support/random.ts';
 import { type Contents, contentsOfJob, inFolder, instants, refused, runSome, sameContents, succeed } from './copies.ts';
+import { BufferInput } from './buffer-input.ts';
 
 console.log(`Instants of the kills: CONTINUO_TEST_SEED=${seed}`);
 
@@ -20,27 +20,6 @@ beforeAll(() => {
   expected = spawnSync(process.execPath, [command, 'run', ...PROGRAM], { encoding: 'utf8' }).stdout;
   expect(expected.length).toBeGreaterThan(10);
 });
-
-class BufferInput implements RestartInput {
-  readonly path = 'the file';
-  readBytes = 0;
-  readonly #bytes: Uint8Array;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-
-  get sizeBytes(): number {
-    return this.#bytes.length;
-  }
-
-  read(view: Uint8Array): number {
-    const part = this.#bytes.subarray(this.readBytes, this.readBytes + view.length);
-    view.set(part);
-    this.readBytes += part.length;
-    return part.length;
-  }
-}
 
 /** A job, a copy of it, and a delta that the copy lacks. */
 async function behind(folder: string, policy: string): Promise<{ job: string; copy: string; delta: string }> {
