@@ -20,6 +20,8 @@ import {
 import { openUffd, RangeProtection, registerRange, RegisterMode, UffdFeature } from './uffd.ts';
 
 const SYSTEM_PAGE_BYTES = 4096;
+/** As many zeros as are copied by one call. */
+const ZEROS_BYTES = 32 * SYSTEM_PAGE_BYTES;
 
 /** Numbers of <linux/userfaultfd.h>, <linux/fs.h> and <asm-generic/mman-common.h>. */
 const SYS_PIDFD_OPEN = 434;
@@ -95,7 +97,7 @@ export class UserFaults {
   #discardBytes = 0;
   /** Names this process; −1 where nothing takes it. */
   #processDescriptor = -1;
-  readonly #zeros = new Uint8Array(SYSTEM_PAGE_BYTES);
+  readonly #zeros = new Uint8Array(ZEROS_BYTES);
   readonly #zerosAddress: number;
   readonly #allowed = new Uint8Array(AFFINITY_BYTES);
   readonly #mask = new Uint8Array(AFFINITY_BYTES);
@@ -178,9 +180,12 @@ export class UserFaults {
     if (errno !== 0) throw new SystemRefusal(`UFFDIO_COPY of ${lengthBytes} bytes`, errno);
   }
 
-  /** Makes an absent page one of zeros that may be written. */
-  copyZeros(to: number, writable: boolean, quietly: boolean): void {
-    this.copy(to, this.#zerosAddress, SYSTEM_PAGE_BYTES, writable, quietly);
+  /** Makes absent pages some of zeros. */
+  copyZeros(to: number, lengthBytes: number, writable: boolean, quietly: boolean): void {
+    for (let doneBytes = 0; doneBytes < lengthBytes; doneBytes += ZEROS_BYTES) {
+      const partBytes = Math.min(ZEROS_BYTES, lengthBytes - doneBytes);
+      this.copy(to + doneBytes, this.#zerosAddress, partBytes, writable, quietly);
+    }
   }
 
   /**

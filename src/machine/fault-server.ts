@@ -34,7 +34,7 @@ export class FaultServer implements FaultService {
   readonly #pins: Uint32Array;
 
   constructor(words: Int32Array, port: MessagePort, order: AttachOrder) {
-    const { memory, source, frameCount, replacement, keep, guestBytesMax } = order;
+    const { memory, source, frameCount, replacement, pageByPage, keep, guestBytesMax } = order;
     this.#words = words;
     this.#port = port;
     this.#memory = new GuestMemory(memory);
@@ -52,6 +52,7 @@ export class FaultServer implements FaultService {
       frameCount,
       release: this.#protection,
       protection: this.#protection,
+      opensAhead: !pageByPage,
       ...(replacement === undefined ? {} : { replacement }),
     });
     this.#loop.announce();

@@ -152,8 +152,8 @@ export class KernelProtection implements PageProtection, MemoryRelease {
     this.#arrive(firstPage, count, this.#memoryAddress + at);
   }
 
-  arrivedAsZeros(page: number): void {
-    this.#arrive(page, 1, 0);
+  arrivedAsZeros(firstPage: number, count: number): void {
+    this.#arrive(firstPage, count, 0);
   }
 
   /** The pager gives the memory of pages back that have left, wherever they were: when the changes are settled. */
@@ -210,7 +210,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   giveUp(page: number): void {
     this.#arrivedCount = 0;
     if (this.#places[page] >= Place.readable) return this.#faults.wake(this.#guestAddress + page * PAGE_BYTES);
-    this.#faults.copyZeros(this.#guestAddress + page * PAGE_BYTES, true, false);
+    this.#faults.copyZeros(this.#guestAddress + page * PAGE_BYTES, PAGE_BYTES, true, false);
     this.#places[page] = Place.writable;
   }
 
@@ -297,9 +297,10 @@ export class KernelProtection implements PageProtection, MemoryRelease {
     assert(this.#hasArrived(first) && this.#hasArrived(end - 1), `page ${first} has access and no contents`);
     const base = to === Place.aside ? this.#asideAddress : this.#guestAddress;
     const at = base + first * PAGE_BYTES;
+    const lengthBytes = (end - first) * PAGE_BYTES;
     const writable = to !== Place.readable;
-    if (this.#arrivedAddress === 0) return this.#faults.copyZeros(at, writable, quietly);
+    if (this.#arrivedAddress === 0) return this.#faults.copyZeros(at, lengthBytes, writable, quietly);
     const source = this.#arrivedAddress + (first - this.#arrivedFirst) * PAGE_BYTES;
-    this.#faults.copy(at, source, (end - first) * PAGE_BYTES, writable, quietly);
+    this.#faults.copy(at, source, lengthBytes, writable, quietly);
   }
 }
