@@ -4,6 +4,7 @@ import { ScratchStore } from '../checkpoint/scratch-store.ts';
 import { Store } from '../checkpoint/store.ts';
 import { FileDevice } from '../device/file-device.ts';
 import { assert } from '../error/errors.ts';
+import { readAt } from '../kernel/c-library.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { controlRegion, NOT_PINNED, PAGE_BYTES, PINS_MAX, PollState } from '../memory/layout.ts';
 import type { Pager } from '../pager/pager.ts';
@@ -42,10 +43,10 @@ export class FaultServer implements FaultService {
     this.#pins = new Uint32Array(memory.buffer, controlRegion.pins, PINS_MAX).fill(NOT_PINNED);
     this.#loop = new FaultLoop(words, 'paging');
     this.#protection = new KernelProtection(this.#loop.faults, this.#memory, guestBytesMax);
-    this.#scratch = 'jobDirectory' in source ? undefined : new ScratchStore(source.identity, source.program);
+    this.#scratch = 'jobDirectory' in source ? undefined : new ScratchStore(source.identity, source.program, readAt);
     this.#store =
       'jobDirectory' in source
-        ? Store.open(sealedOrPlain(new FileDevice(source.jobDirectory), source.seal))
+        ? Store.open(sealedOrPlain(new FileDevice(source.jobDirectory, { quickRead: readAt }), source.seal))
         : this.#scratch!.store;
     if (keep !== undefined && keep !== this.#store.keep) this.#store.retain(keep);
     this.#pager = this.#store.attach(this.#memory, {
