@@ -80,8 +80,7 @@ export function scatter(memory: GuestMemory, list: number, count: number, mover:
     const address = memory.getUint32(list);
     const lengthBytes = memory.getUint32(list + 4);
     const view = memory.viewToFill(address, lengthBytes);
-    if (lengthBytes > LENGTH_MAX) refuse(Errno.inval);
-    if (view !== undefined) return fillOne(memory, address, view, mover);
+    if (view !== undefined && lengthBytes <= LENGTH_MAX) return fillOne(memory, address, view, mover);
   }
   const total = totalBytes(memory, memory.bytes, list, count);
   if (total > BUFFER_BYTES) return moveEach(memory, list, count, mover, true);
