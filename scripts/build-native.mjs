@@ -24,7 +24,10 @@ export function buildNative() {
   if (process.platform !== 'linux') return `it is for Linux, and this is ${process.platform}`;
   const compiler = process.env.CC || 'cc';
   const text = readFileSync(source);
-  const digest = createHash('sha256').update(text).update([compiler, process.arch, ...options].join('\0')).digest('hex');
+  const digest = createHash('sha256')
+    .update(text)
+    .update([compiler, process.arch, ...options].join('\0'))
+    .digest('hex');
   if (existsSync(library) && readFileSync(library).includes(digest)) return undefined;
   mkdirSync(folder, { recursive: true });
   const unfinished = `${library}.${process.pid}.tmp`;

@@ -87,7 +87,9 @@ function signalsRefusal({ tracePath, paging, fork }: RunChoice, policy: PolicyNa
   if (paging !== undefined) return 'with --memory they are not';
   if (policy === undefined) return 'without --job there are no checkpoints';
   if (isToldFirstWrites(policy, fork)) return undefined;
-  return policy === 'none' ? 'the policy "none" takes no checkpoints' : `the policy "${policy}" without --fork is neither`;
+  return policy === 'none'
+    ? 'the policy "none" takes no checkpoints'
+    : `the policy "${policy}" without --fork is neither`;
 }
 
 function unavailable(tracker: TrackerName, reason: string): UsageError {

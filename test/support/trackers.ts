@@ -2,8 +2,9 @@
 import { kernelPages } from '../kernel/kernel-paging.ts';
 import { kernelProtects } from '../kernel/kernel-protection-here.ts';
 import { kernelTracks } from '../kernel/kernel-tracking.ts';
+import { guardsPages } from '../kernel/page-guard-here.ts';
 
-export type Tracker = 'software' | 'kernel';
+export type Tracker = 'software' | 'kernel' | 'mprotect';
 
 /** Of programs with all of their pages in memory. */
 export const trackers: readonly Tracker[] = kernelTracks ? ['software', 'kernel'] : ['software'];
@@ -11,5 +12,11 @@ export const trackers: readonly Tracker[] = kernelTracks ? ['software', 'kernel'
 /** Of programs with fewer frames than pages. */
 export const pagingTrackers: readonly Tracker[] = kernelPages ? ['software', 'kernel'] : ['software'];
 
+/** Those that tell of first writes by faults, to programs with all of their pages in memory. */
+export const faultTrackers: readonly Tracker[] = [
+  ...(kernelProtects ? (['kernel'] as const) : []),
+  ...(guardsPages ? (['mprotect'] as const) : []),
+];
+
 /** Of programs with all of their pages in memory, whose first writes must be told before they are made. */
-export const protectingTrackers: readonly Tracker[] = kernelProtects ? ['software', 'kernel'] : ['software'];
+export const protectingTrackers: readonly Tracker[] = ['software', ...faultTrackers];
