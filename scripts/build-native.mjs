@@ -23,12 +23,13 @@ const options = ['-O2', '-std=gnu11', '-Wall', '-Wextra', '-shared', '-fPIC', '-
 export function buildNative() {
   if (process.platform !== 'linux') return `it is for Linux, and this is ${process.platform}`;
   const compiler = process.env.CC || 'cc';
-  const text = readFileSync(source);
-  const digest = createHash('sha256')
-    .update(text)
-    .update([compiler, process.arch, ...options].join('\0'))
-    .digest('hex');
-  if (existsSync(library) && readFileSync(library).includes(digest)) return undefined;
+  const hash = createHash('sha256').update(readFileSync(source));
+  const digest = hash.update([process.arch, ...options].join('\0')).digest('hex');
+  if (existsSync(library)) {
+    if (readFileSync(library).includes(digest)) return undefined;
+    // One of another source may not do what it is asked for.
+    rmSync(library);
+  }
   mkdirSync(folder, { recursive: true });
   const unfinished = `${library}.${process.pid}.tmp`;
   try {

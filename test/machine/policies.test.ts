@@ -65,7 +65,7 @@ describe.each(POLICIES)('%s', (policy) => {
       options.push('--interval', ['7ms', '20ms', '60ms'][random.below(3)]);
       const forks = random.chance(0.5);
       if (forks) options.push('--fork');
-      const isPaged = pagingTrackers.includes(tracker) && random.chance(0.5);
+      const isPaged = tracker !== 'mprotect' && pagingTrackers.includes(tracker) && random.chance(0.5);
       // That one is refused where no first write needs to be told.
       const isTold = policy === 'incremental' || (forks && policy !== 'none');
       options.push('--tracker', tracker === 'mprotect' && !isTold ? 'software' : tracker);
