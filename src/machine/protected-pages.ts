@@ -180,7 +180,7 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
       readAheadUsed: 0,
       protectionFaults: faults + this.#hostFaults,
       protectionUs: faults === 0 ? 0 : (1000 * faultMs) / faults,
-      protectionOverflows: overflows,
+      mappingOverflows: overflows,
       heldOverflowMax: 0,
     };
   }

@@ -376,7 +376,7 @@ export class Pager implements DirtyTracker, HostAccess {
       readAheadUsed: this.#readAheadUsed,
       protectionFaults: this.#protectionFaults,
       protectionUs: this.#protectionTimed === 0 ? 0 : (1000 * this.#protectionMs) / this.#protectionTimed,
-      protectionOverflows: 0,
+      mappingOverflows: 0,
       heldOverflowMax: this.#heldOverflowMax,
     };
   }

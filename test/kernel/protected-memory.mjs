@@ -57,7 +57,7 @@ function run(knowsAll) {
       totals.faults += faults;
     }
     totals.copies += guard.copyFaults;
-    totals.overflows += pages.stats().protectionOverflows;
+    totals.overflows += pages.stats().mappingOverflows;
   } finally {
     end();
   }

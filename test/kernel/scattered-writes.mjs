@@ -78,8 +78,8 @@ const second = pages.stats();
 collect();
 end();
 await saver.terminate();
-const told = ({ protectionFaults, protectionOverflows }) => ({
+const told = ({ protectionFaults, mappingOverflows }) => ({
   faults: protectionFaults,
-  overflows: protectionOverflows,
+  overflows: mappingOverflows,
 });
 console.log(JSON.stringify({ pageCount, first: told(first), second: told(second), notices: notices.length }));
