@@ -160,10 +160,10 @@ static void count_mappings(struct guard *guard) {
   guard->mappings = mappings;
 }
 
-/* Whether two mappings more are too many. */
+/* Whether two mappings more are too many. Where the guard is blunt, states do not tell what is mapped how. */
 static int is_full(struct guard *guard) {
   if (guard->mappings + 2 <= guard->mappings_max) return 0;
-  count_mappings(guard);
+  if (guard->figures[IS_BLUNT] == 0) count_mappings(guard);
   return guard->mappings + 2 > guard->mappings_max;
 }
 
@@ -172,6 +172,15 @@ static int open_pages(struct guard *guard, size_t first, size_t count) {
   memset(guard->states + first, DIRTY, count);
   if (is_full(guard) || protect_pages(guard, first, count, PROT_READ | PROT_WRITE) != 0) return open_whole(guard);
   return 0;
+}
+
+/* A page was opened: one that joins two open ones gives two mappings back, and one beside an open one takes none. */
+static void note_mapping(struct guard *guard, size_t page) {
+  size_t covered = atomic_load_explicit(&guard->covered, memory_order_relaxed);
+  const uint8_t *states = guard->states;
+  int neighbours = (page == 0 || states[page - 1] == DIRTY) + (page + 1 == covered || states[page + 1] == DIRTY);
+  if (neighbours == 0 || guard->figures[IS_BLUNT] != 0) guard->mappings += 2;
+  else if (neighbours == 2 && guard->mappings >= 2) guard->mappings -= 2;
 }
 
 /* Returns whether the fault is dealt with. */
@@ -183,13 +192,10 @@ static int serve(struct guard *guard, size_t page) {
   double start_ms = now_ms();
   keep_page(guard, page);
   if (open_pages(guard, page, 1) != 0) return 0;
-  /* A page that joins two open ones takes none, and one beside one as many as before. */
-  size_t covered = atomic_load_explicit(&guard->covered, memory_order_relaxed);
-  int neighbours = (page == 0 || states[page - 1] == DIRTY) + (page + 1 == covered || states[page + 1] == DIRTY);
-  if (neighbours == 0) guard->mappings += 2;
-  else if (neighbours == 2 && guard->mappings >= 2) guard->mappings -= 2;
-  guard->figures[FAULTS] += was_clean;
-  if (was_clean) guard->figures[FAULT_MS] += now_ms() - start_ms;
+  if (!guard->is_whole_open) note_mapping(guard, page);
+  if (!was_clean) return 1;
+  guard->figures[FAULTS] += 1;
+  guard->figures[FAULT_MS] += now_ms() - start_ms;
   return 1;
 }
 

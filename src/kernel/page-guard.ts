@@ -49,6 +49,7 @@ export interface GuardedSave {
 }
 
 const PAGE_BYTES = 4096;
+const EAGAIN = 11;
 const NOTHING = new Uint8Array(new SharedArrayBuffer(8));
 
 /** The protection of one memory, by the thread that writes to it. */
@@ -70,7 +71,9 @@ export class PageGuard {
     this.memory = memory;
     const { base, pagesMax, states, figures } = memory;
     const guard = Number(calls.open(base, pagesMax, states, new Uint8Array(figures), this.mappingsMax));
-    if (guard < 0) throw new SystemRefusal('the handler of SIGSEGV', -guard);
+    if (guard === -EAGAIN)
+      throw new Error('a process has no more than 64 memories that are protected by mprotect at once');
+    if (guard < 0) throw new SystemRefusal('sigaction of SIGSEGV', -guard);
     this.#guard = guard;
   }
 

@@ -5,10 +5,13 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { continuo, program, root, scratch, workload } from '../cli/continuo.ts';
 import { killUntilDone, seed } from '../machine/kill-schedule.ts';
 import { Random } from '../support/random.ts';
+import { referenceDigests } from '../workloads/reference.ts';
+import { script as timedScript } from './machine-script.ts';
 import { guardsPages } from './page-guard-here.ts';
 
 const TEST_MS = 120_000;
@@ -200,6 +203,46 @@ describe.runIf(guardsPages)('--tracker mprotect', { timeout: TEST_MS }, () => {
     });
     expect(stderr).toContain('for --policy incremental and for --fork with any policy');
     expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it('has many memories of a process at once, each with its own faults', () => {
+    const ended = script('many-memories.mjs');
+    expect(ended).toEqual({ status: 0, signal: null, stdout: 'each its own', stderr: '' });
+  });
+
+  it('runs several programs of a process at once', async () => {
+    const library = pathToFileURL(join(root, 'dist', 'index.js')).href;
+    const { exitCode, output } = await timedScript(
+      `
+      import { readFileSync } from 'node:fs';
+      import { Machine } from ${JSON.stringify(library)};
+      const run = async (name, size, policy, fork) => {
+        let output = '';
+        const stdout = { kind: 'sink', write: (bytes) => (output += Buffer.from(bytes)) };
+        const program = readFileSync(${JSON.stringify(join(root, 'dist', 'workloads'))} + '/' + name + '.wasm');
+        const job = ${JSON.stringify(scratch())} + '/' + name + size;
+        const options = { job, policy, fork, tracker: 'mprotect', intervalMs: 10, arguments: [size, '3'], stdout };
+        const end = await Machine.start({ program, ...options }).ended;
+        if (end.paging.protectionFaults === 0) throw new Error('no faults');
+        console.log(output.trim().replace('.wasm', ''));
+      };
+      await Promise.all([
+        run('apsp', '300', 'incremental', false), run('apsp', '301', 'incremental', true),
+        run('matmul', '200', 'continuous', true), run('floyd-warshall', '200', 'sequential', true),
+      ]);`,
+      60_000,
+    );
+    const expected = [
+      ['apsp', 300],
+      ['apsp', 301],
+      ['matmul', 200],
+      ['floyd-warshall', 200],
+    ] as const;
+    const lines = expected.map(([name, size]) => {
+      const digest = referenceDigests[name](size, 3).toString(16).padStart(16, '0');
+      return `${name} size=${size} seed=3 digest=${digest}`;
+    });
+    expect({ exitCode, lines: output.trim().split('\n').toSorted() }).toEqual({ exitCode: 0, lines: lines.toSorted() });
   });
 
   it('is never what auto takes', async () => {
