@@ -13,7 +13,8 @@
  * (3) A page of the save that is still to be taken is protected: it is kept for the save before it is made writable.
  *
  * All calls on a guard come from the guest's thread, and so do its faults: nothing of a guard is changed by two threads, and what the
- * handler finds, it finds between two instructions of that thread. Other threads read guards only to see that a fault is not theirs.
+ * handler finds, it finds between two instructions of that thread. Other threads read guards only to see that a fault is not theirs, and
+ * a thread that ended without closing its guard leaves nothing that is acted upon.
  *
  * The handler calls memcpy, memset, clock_gettime, poll and mprotect, of which the last is a bare system call here; it takes no lock,
  * allocates nothing, and waits for nobody but the thread that saves, which never waits for the guest.
@@ -66,6 +67,8 @@ struct save {
 
 struct guard {
   atomic_int is_taken;
+  /* The guest's, whose faults alone are served. */
+  _Atomic uint64_t thread;
   _Atomic uintptr_t base;
   /* Pages from the base on that may be protected. */
   atomic_size_t covered;
@@ -86,6 +89,12 @@ const char page_guard_source[] = SOURCE_DIGEST;
 static struct guard guards[GUARDS_MAX];
 /* Guards at or above this index were never taken. */
 static atomic_int guards_end;
+/*
+ * Threads that have opened guards have numbers, which never come again, unlike those of the system; others have 0. Made with the
+ * thread: what a handler looks at must not be allocated by looking.
+ */
+static __thread uint64_t this_thread __attribute__((tls_model("initial-exec")));
+static _Atomic uint64_t threads;
 static struct sigaction previous;
 static pthread_mutex_t installing = PTHREAD_MUTEX_INITIALIZER;
 
@@ -226,7 +235,7 @@ static void on_fault(int number, siginfo_t *information, void *context) {
       struct guard *guard = &guards[index];
       size_t covered = atomic_load(&guard->covered);
       size_t page = (address - atomic_load(&guard->base)) / PAGE_BYTES;
-      if (page >= covered) continue;
+      if (page >= covered || atomic_load(&guard->thread) != this_thread) continue;
       if (!serve(guard, page)) break;
       errno = errno_before;
       return;
@@ -284,6 +293,8 @@ int page_guard_open(uintptr_t base, size_t pages_max, uint8_t *states, double *f
     guard->mappings_max = mappings_max;
     guard->is_whole_open = 0;
     guard->save.count = 0;
+    if (this_thread == 0) this_thread = atomic_fetch_add(&threads, 1) + 1;
+    atomic_store(&guard->thread, this_thread);
     atomic_store(&guard->base, base);
     for (int end = atomic_load(&guards_end); end <= index;) atomic_compare_exchange_weak(&guards_end, &end, index + 1);
     return index;

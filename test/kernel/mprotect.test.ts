@@ -89,6 +89,10 @@ describe.runIf(guardsPages)('faults that are not the guest’s', { timeout: TEST
     expect(script('outside-faults.mjs', kind)).toMatchObject({ signal: 'SIGSEGV', stdout: '' });
   });
 
+  it('end the process where a page is protected for a thread that ended without a word', () => {
+    expect(script('outside-faults.mjs', 'abandoned')).toMatchObject({ signal: 'SIGSEGV', stdout: 'trapped' });
+  });
+
   it('would be taken by a handler that is installed later: that is an error', () => {
     expect(script('outside-faults.mjs', 'replaced')).toMatchObject({ status: 0, stdout: 'told', stderr: '' });
   });

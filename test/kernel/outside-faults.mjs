@@ -1,6 +1,9 @@
 // Faults that are none of a guest's, in a process where a guest's memory is protected by mprotect: what would happen without it must happen.
 //   node test/kernel/outside-faults.mjs KIND
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import { Worker } from 'node:worker_threads';
 import { addressOf, libraryCalls, loadLibrary, mapPages } from '../../dist/kernel/c-library.js';
 import { GuestMemory } from '../../dist/memory/guest-memory.js';
 import { BIAS_BYTES, BIAS_WASM_PAGES, PAGE_BYTES } from '../../dist/memory/layout.js';
@@ -19,8 +22,7 @@ const bytes = new Uint8Array(8).fill(1);
 const poke = (address) => libraryCalls().moveBytes(address, addressOf(bytes), bytes.length);
 
 /** (module (memory (import "" "memory") … shared) (func (export "store") (param i32) …)): one store at an address, and one load. */
-function accesses(imported) {
-  const initial = imported === memory.memory ? limits.initial : 1;
+function accesses(imported, { initial, maximum }) {
   const varint = (value) => {
     const out = [];
     for (let rest = value; ; rest >>>= 7) {
@@ -28,8 +30,7 @@ function accesses(imported) {
       if (rest < 128) return out;
     }
   };
-  const max = imported === memory.memory ? limits.maximum : 1;
-  const shared = [3, ...varint(initial), ...varint(max)];
+  const shared = [3, ...varint(initial), ...varint(maximum)];
   const section = (id, ...content) => [id, ...varint(content.length), ...content];
   const store = [0, 0x20, 0, 0x41, 1, 0x36, 2, 0, 0x0b];
   const load = [0, 0x20, 0, 0x28, 2, 0, 0x0b];
@@ -49,7 +50,7 @@ const traps = (access, address) =>
 
 switch (kind) {
   case 'trap': {
-    const { store, load } = accesses(memory.memory);
+    const { store, load } = accesses(memory.memory, limits);
     for (const access of [store, load]) {
       for (const end of [limits.initial * 65536, limits.maximum * 65536 + 4, 0x7fff0000]) traps(access, end | 0);
       traps(access, -4);
@@ -65,7 +66,8 @@ switch (kind) {
     store(BIAS_BYTES + 5 * PAGE_BYTES);
     assert.equal(pages.stats().protectionFaults, faults + 3);
     // A memory that has nothing to do with it.
-    const other = accesses(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }));
+    const small = { initial: 1, maximum: 1, shared: true };
+    const other = accesses(new WebAssembly.Memory(small), small);
     traps(other.store, 65536);
     assert.equal(other.load(0), 0);
     pages.close();
@@ -88,6 +90,37 @@ switch (kind) {
     process.kill(process.pid, 'SIGSEGV');
     setTimeout(() => console.log('survived'), 1000);
     break;
+  case 'abandoned': {
+    // The thread of a guest is gone without a word: its pages stay protected, and it is nobody's matter that they are.
+    const other = new GuestMemory(new WebAssembly.Memory(limits));
+    const worker = new Worker(
+      `const { workerData: { memory, mechanisms, layout } } = require('node:worker_threads');
+      Promise.all([import(mechanisms), import(layout)]).then(([{ protect }, { GuestMemory }]) => {
+        const guest = new GuestMemory(memory);
+        const { pages } = protect('mprotect', guest, { wasmPagesMax: ${2 * WASM_PAGES}, knowsAll: true });
+        guest.bytes[${BIAS_BYTES}] = 1;
+        process.exit(pages.stats().protectionFaults);
+      });`,
+      {
+        eval: true,
+        workerData: {
+          memory: other.memory,
+          mechanisms: new URL('protection-mechanisms.mjs', import.meta.url).href,
+          layout: new URL('../../dist/memory/guest-memory.js', import.meta.url).href,
+        },
+      },
+    );
+    assert.deepEqual(await once(worker, 'exit'), [1]);
+    const { store, load } = accesses(other.memory, limits);
+    traps(load, limits.initial * 65536);
+    assert.equal(load(BIAS_BYTES), 1);
+    store(BIAS_BYTES);
+    // V8 takes every fault of a program for an access out of bounds.
+    traps(store, BIAS_BYTES + PAGE_BYTES);
+    fs.writeSync(1, 'trapped\n');
+    other.bytes[BIAS_BYTES + PAGE_BYTES] = 1;
+    break;
+  }
   case 'replaced':
     process.on('SIGSEGV', () => {});
     pages.collect(memory.pageCount);
