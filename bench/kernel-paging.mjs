@@ -1,7 +1,8 @@
 // Paging by the kernel: what a fault costs, against a pager in C that does as little as possible and against checks in the code;
-// and the run time of programs that have all the frames they need, against plain V8's optimised tier. Variants take turns.
-//   node bench/kernel-paging.mjs [--rounds N] [--touches N] [--json FILE] [program …]
-import { execFileSync } from 'node:child_process';
+// and the run time of programs, and of each kernel in C as a program, that have all the frames they need, against plain V8's optimised
+// tier. Variants take turns. `faults` among the names measures what a fault costs.
+//   node bench/kernel-paging.mjs [--rounds N] [--touches N] [--json FILE] [faults] [program …] [kernel …]
+import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -17,30 +18,82 @@ const PAGES = 9216;
 const FRAMES = 3072;
 const TOUCHES = Number(options.touches);
 const PROGRAMS = [
-  ['apsp', ['1100', '1'], 4096],
-  ['floyd-warshall', ['1400', '1'], 8192],
-  ['matmul', ['1500', '1'], 32768],
-  ['sort', ['12000000', '1'], 131072],
+  { name: 'apsp', args: ['1100', '1'], frameCount: 8192 },
+  { name: 'floyd-warshall', args: ['1400', '1'], frameCount: 8192 },
+  { name: 'matmul', args: ['1500', '1'], frameCount: 32768 },
+  { name: 'sort', args: ['12000000', '1'], frameCount: 131072 },
 ];
+const KERNEL_FRAMES = 131072;
+/** A kernel is repeated until its plain run takes so long. */
+const KERNEL_MS = 1000;
 
 const obstacle = kernelPagingObstacle();
 if (obstacle !== undefined) throw new Error(`the kernel does not page programs here: ${obstacle}`);
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-kernel-paging-'));
 try {
+  const isWanted = (name) => rest.length === 0 || rest.includes(name);
   const faults = [];
-  for (const pattern of ['read', 'write']) faults.push(await measureFaults(pattern));
+  for (const pattern of isWanted('faults') ? ['read', 'write'] : []) faults.push(await measureFaults(pattern));
   const programs = [];
-  for (const [name, args, frameCount] of PROGRAMS) {
-    if (rest.length === 0 || rest.includes(name)) programs.push(await measureRunTime(name, args, frameCount));
+  for (const { name, args, frameCount } of PROGRAMS) {
+    if (!isWanted(name)) continue;
+    const file = fileURLToPath(new URL(`../dist/workloads/${name}.wasm`, import.meta.url));
+    programs.push(await measureRunTime([name, ...args].join(' '), file, args, frameCount));
   }
-  const summary = {};
-  for (const variant of ['kernel', 'software', 'unpaged']) {
-    summary[variant] = geometricMean(programs.map(({ ratios }) => ratios[variant]));
-    console.log(`geometric mean of run times, ${variant}: ${summary[variant].toFixed(3)}`);
+  const kernels = [];
+  for (const name of kernelNames().filter(isWanted)) {
+    kernels.push(await measureRunTime(name, repeatedKernel(name), [], KERNEL_FRAMES));
   }
-  if (options.json) writeResult(options.json, { ...machineFacts(), rounds, faults, programs, summary });
+  const summary = { programs: means('programs', programs), kernels: means('kernels', kernels) };
+  if (options.json) writeResult(options.json, { ...machineFacts(), rounds, faults, programs, kernels, summary });
 } finally {
   fs.rmSync(folder, { recursive: true, force: true });
+}
+
+function means(what, measured) {
+  const result = {};
+  for (const variant of measured.length === 0 ? [] : ['kernel', 'software', 'unpaged']) {
+    result[variant] = geometricMean(measured.map(({ ratios }) => ratios[variant]));
+    console.log(`geometric mean of run times, ${what}, ${variant}: ${result[variant].toFixed(3)}`);
+  }
+  return result;
+}
+
+function kernelNames() {
+  const sources = fs.readdirSync(new URL('kernels/', import.meta.url)).filter((name) => name.endsWith('.c'));
+  if (spawnSync('clang', ['--version']).status !== 0) {
+    console.log('Kernels are left out: they are compiled with clang, which is not here.');
+    return [];
+  }
+  return sources.map((name) => name.slice(0, -'.c'.length));
+}
+
+/** A command that runs a kernel as often as it takes for `KERNEL_MS`. */
+function repeatedKernel(name) {
+  const source = fileURLToPath(new URL(`kernels/${name}.c`, import.meta.url));
+  const driver = fileURLToPath(new URL('../test/machine/kernel-command.c', import.meta.url));
+  const output = path.join(folder, `${name}.wasm`);
+  const extra = /^\/\/ Compile: (.*)$/m.exec(fs.readFileSync(source, 'utf8'))?.[1].split(' ') ?? [];
+  const compile = (times) => {
+    const language = [
+      '--target=wasm32',
+      '-std=c11',
+      '-O2',
+      '-ffreestanding',
+      '-nostdlib',
+      '-mbulk-memory',
+      '-msign-ext',
+    ];
+    const linking = ['-Wl,--no-entry', '-Wl,-z,stack-size=1048576'];
+    const defines = [`-DKERNEL="${source.replaceAll('\\', '/')}"`, `-DTIMES=${times}`];
+    execFileSync('clang', [...language, ...linking, ...extra, ...defines, '-o', output, driver], { stdio: 'inherit' });
+  };
+  compile(1);
+  const once = plainMs(output, []);
+  compile(10);
+  const each = Math.max(0.1, (plainMs(output, []) - once) / 9);
+  compile(Math.max(2, Math.round(KERNEL_MS / each)));
+  return output;
 }
 
 /** Touches pages at random, a third of which have frames; the same pages in the same order as the reference. */
@@ -134,27 +187,26 @@ async function touched(program, tracker, replacement) {
 }
 
 /** Without a job, so that the time is that of the program; with frames for all pages, or with no budget at all. */
-async function measureRunTime(name, args, frameCount) {
+async function measureRunTime(name, file, args, frameCount) {
   const turns = [];
   const variants = ['plain', 'unpaged', 'software', 'kernel'];
   for (let round = 0; round < rounds; round++) {
     const turn = {};
     for (const variant of round % 2 === 0 ? variants : variants.toReversed()) {
-      turn[variant] = variant === 'plain' ? plainMs(name, args) : await pagedMs(name, args, variant, frameCount);
+      turn[variant] = variant === 'plain' ? plainMs(file, args) : await pagedMs(file, args, variant, frameCount);
     }
     turns.push(turn);
   }
   const ratios = {};
   for (const variant of variants.slice(1)) ratios[variant] = median(turns.map((turn) => turn[variant] / turn.plain));
-  const result = { name: [name, ...args].join(' '), plainMs: median(turns.map(({ plain }) => plain)), ratios };
+  const result = { name, plainMs: median(turns.map(({ plain }) => plain)), ratios };
   console.log(JSON.stringify(result));
   return result;
 }
 
-function plainMs(name, args) {
+function plainMs(program, args) {
   const specification = path.join(folder, 'specification.json');
   const figures = path.join(folder, 'figures.json');
-  const program = fileURLToPath(new URL(`../dist/workloads/${name}.wasm`, import.meta.url));
   const stdout = path.join(folder, 'output');
   fs.writeFileSync(specification, JSON.stringify({ program, args, directories: [], env: { A: '1' }, stdout, figures }));
   const script = fileURLToPath(new URL('programs/plain-node.mjs', import.meta.url));
@@ -163,8 +215,8 @@ function plainMs(name, args) {
   return JSON.parse(fs.readFileSync(figures, 'utf8')).guestMs;
 }
 
-async function pagedMs(name, args, variant, frameCount) {
-  const program = fs.readFileSync(new URL(`../dist/workloads/${name}.wasm`, import.meta.url));
+async function pagedMs(file, args, variant, frameCount) {
+  const program = fs.readFileSync(file);
   const paging = variant === 'unpaged' ? {} : { frameCount, tracker: variant };
   const stdout = { kind: 'sink', write: () => {} };
   const { guestMs } = await Machine.start({ program, arguments: args, intervalMs: 0, stdout, ...paging }).ended;

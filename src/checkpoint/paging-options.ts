@@ -16,4 +16,9 @@ export interface PagingOptions {
   readonly kernels?: PageKernels;
   /** What keeps the guest from pages, where its own code does not. */
   readonly protection?: PageProtection;
+  /**
+   * Whether pages that come unasked, behind one that was asked for, may be used without asking while half of the frames are free:
+   * where asking costs much and nothing has to leave.
+   */
+  readonly opensAhead?: boolean;
 }

@@ -1,5 +1,5 @@
 import type { DeviceFile } from '../device/device.ts';
-import { FileDevice } from '../device/file-device.ts';
+import { FileDevice, type PositionedRead } from '../device/file-device.ts';
 import { ScratchDirectory } from '../device/scratch-directory.ts';
 import type { JobIdentity } from '../format/job-format.ts';
 import { Store } from './store.ts';
@@ -9,8 +9,8 @@ export class ScratchStore {
   readonly store: Store;
   readonly #directory = new ScratchDirectory();
 
-  constructor(identity: JobIdentity, program: Uint8Array) {
-    const device = new FileDevice(this.#directory.path, { durable: false });
+  constructor(identity: JobIdentity, program: Uint8Array, quickRead?: PositionedRead) {
+    const device = new FileDevice(this.#directory.path, { durable: false, quickRead });
     this.store = Store.create(device, identity, program);
     if (this.#directory.openFilesOutliveNames) this.#directory.remove();
   }

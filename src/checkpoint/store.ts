@@ -228,6 +228,7 @@ export class Store implements CheckpointStore {
       },
       protects: paging.protects ?? false,
       protection: paging.protection,
+      opensAhead: paging.opensAhead ?? false,
     });
     memory.attachPager(pager, paging.frameCount);
     this.#attachment = { memory, tracker: pager, transfer: pager.transfer, pager };

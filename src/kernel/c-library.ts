@@ -53,7 +53,10 @@ function loadCalls() {
     // The first arguments of a function that takes any number are passed like others on the processors that this runs on.
     syscall: library.func('long syscall(long number, ulong a, ulong b, ulong c)'),
     ioctl: library.func('int ioctl(int descriptor, ulong request, void *argument)'),
-    ioctlNumber: library.func('ioctl', 'int', ['int', 'ulong', 'ulong']),
+    // Of a number that is a value, or an address: twice as fast as of an array whose address must be found.
+    ioctlNumber: library.func('ioctl', 'int', ['int', 'ulong', 'uintptr_t']),
+    readTo: library.func('read', 'int64_t', ['int', 'uintptr_t', 'size_t']),
+    readAt: library.func('int64_t pread(int descriptor, void *buffer, size_t length, int64_t position)'),
     syscall5: library.func('syscall', 'long', ['long', 'long', 'void *', 'ulong', 'long', 'ulong']),
     read: library.func('int64_t read(int descriptor, void *buffer, size_t length)'),
     poll: library.func('int poll(void *descriptors, ulong count, int timeout)'),
@@ -87,6 +90,11 @@ export function libraryCalls(): LibraryCalls {
 export function putWord(words: Uint32Array, at: number, value: number): void {
   words[at] = value >>> 0;
   words[at + 1] = Math.floor(value / TWO_32);
+}
+
+/** Reads bytes of a file at a position of it into a view; returns how many, −1 where the system refuses. In half the time of `fs.readSync`. */
+export function readAt(descriptor: number, view: Uint8Array, positionBytes: number): number {
+  return Number(libraryCalls().readAt(descriptor, view, view.length, positionBytes));
 }
 
 /** Where the bytes of a view lie, which must be kept referenced while that is used. A number holds all 52 bits exactly. */

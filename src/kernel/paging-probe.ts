@@ -13,7 +13,7 @@ export function kernelPagingObstacle(): string | undefined {
 function tryOut(faults: UserFaults, at: number): void {
   const other = at + PAGE_BYTES;
   faults.register(at, 2 * PAGE_BYTES);
-  faults.copyZeros(at, false, true);
+  faults.copyZeros(at, PAGE_BYTES, false, true);
   assert(!faults.isWritten(at), 'a protected page counts as written');
   faults.protect(at, PAGE_BYTES, false);
   assert(faults.isWritten(at), 'a page that may be written does not count as written');

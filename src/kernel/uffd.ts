@@ -1,6 +1,6 @@
 /** userfaultfd(2): descriptors, and the ranges of memory that they are for. */
 import { assert } from '../error/errors.ts';
-import { libraryCalls, putWord, refuseLargePages, SystemRefusal } from './c-library.ts';
+import { addressOf, libraryCalls, putWord, refuseLargePages, SystemRefusal } from './c-library.ts';
 
 /** Numbers of <linux/userfaultfd.h>. */
 const SYS_USERFAULTFD: Readonly<Record<string, number>> = { x64: 323, arm64: 282 };
@@ -79,20 +79,22 @@ export function registerRange(descriptor: number, address: number, lengthBytes: 
 export class RangeProtection {
   readonly #descriptor: number;
   readonly #words = new Uint32Array(6);
+  readonly #wordsAddress: number;
 
   constructor(descriptor: number) {
     this.#descriptor = descriptor;
+    this.#wordsAddress = addressOf(this.#words);
   }
 
   set(address: number, lengthBytes: number, isProtected: boolean): void {
     if (lengthBytes === 0) return;
-    const { ioctl, errno } = libraryCalls();
+    const { ioctlNumber, errno } = libraryCalls();
     const words = this.#words;
     putWord(words, 0, address);
     putWord(words, 2, lengthBytes);
     putWord(words, 4, isProtected ? 1 : 0);
     // The system gives up where another thread changes the layout of memory meanwhile.
-    for (let tries = 0; Number(ioctl(this.#descriptor, UFFDIO_WRITEPROTECT, words)) < 0; tries++) {
+    for (let tries = 0; Number(ioctlNumber(this.#descriptor, UFFDIO_WRITEPROTECT, this.#wordsAddress)) < 0; tries++) {
       const cause = errno();
       if (cause !== EAGAIN || tries === RETRIES_MAX) throw new SystemRefusal('UFFDIO_WRITEPROTECT', cause);
     }

@@ -20,6 +20,8 @@ import {
 import { openUffd, RangeProtection, registerRange, RegisterMode, UffdFeature } from './uffd.ts';
 
 const SYSTEM_PAGE_BYTES = 4096;
+/** As many zeros as are copied by one call. */
+const ZEROS_BYTES = 32 * SYSTEM_PAGE_BYTES;
 
 /** Numbers of <linux/userfaultfd.h>, <linux/fs.h> and <asm-generic/mman-common.h>. */
 const SYS_PIDFD_OPEN = 434;
@@ -80,22 +82,26 @@ export class UserFaults {
   readonly #calls: LibraryCalls;
   readonly #pagemap: number;
   readonly #messages = new Uint8Array(MESSAGE_BYTES * MESSAGES_MAX);
+  readonly #messagesAddress: number;
   readonly #messageWords = new Uint32Array(this.#messages.buffer);
   readonly #polled: Int32Array;
   readonly #range = new Uint32Array(4);
+  readonly #rangeAddress: number;
   readonly #protection: RangeProtection;
   readonly #transfer = new Uint32Array(10);
+  readonly #transferAddress: number;
   readonly #transferResult = new Int32Array(this.#transfer.buffer);
   #transferredBytes = 0;
   readonly #count = new Uint32Array(2);
   readonly #scan = new Uint32Array(SCAN_WORDS);
+  readonly #scanAddress: number;
   readonly #regions = new Uint32Array(REGION_WORDS * SCAN_REGIONS);
   readonly #discards = new Uint32Array(4 * DISCARDS_MAX);
   #discardCount = 0;
   #discardBytes = 0;
   /** Names this process; −1 where nothing takes it. */
   #processDescriptor = -1;
-  readonly #zeros = new Uint8Array(SYSTEM_PAGE_BYTES);
+  readonly #zeros = new Uint8Array(ZEROS_BYTES);
   readonly #zerosAddress: number;
   readonly #allowed = new Uint8Array(AFFINITY_BYTES);
   readonly #mask = new Uint8Array(AFFINITY_BYTES);
@@ -119,6 +125,10 @@ export class UserFaults {
     putWord(this.#scan, 20, PAGE_IS_PRESENT | PAGE_IS_SWAPPED);
     putWord(this.#scan, 22, PAGE_IS_WRITTEN);
     this.#zerosAddress = addressOf(this.#zeros);
+    this.#messagesAddress = addressOf(this.#messages);
+    this.#rangeAddress = addressOf(this.#range);
+    this.#transferAddress = addressOf(this.#transfer);
+    this.#scanAddress = addressOf(this.#scan);
     if (Number(calls.getAffinity(0, AFFINITY_BYTES, this.#allowed)) < 0) throw this.#refused('sched_getaffinity');
   }
 
@@ -152,7 +162,7 @@ export class UserFaults {
 
   /** Reads the faults that wait; returns how many. */
   readFaults(): number {
-    const length = Number(this.#calls.read(this.descriptor, this.#messages, this.#messages.length));
+    const length = Number(this.#calls.readTo(this.descriptor, this.#messagesAddress, this.#messages.length));
     if (length < 0) return 0;
     const words = this.#messageWords;
     let count = 0;
@@ -178,9 +188,12 @@ export class UserFaults {
     if (errno !== 0) throw new SystemRefusal(`UFFDIO_COPY of ${lengthBytes} bytes`, errno);
   }
 
-  /** Makes an absent page one of zeros that may be written. */
-  copyZeros(to: number, writable: boolean, quietly: boolean): void {
-    this.copy(to, this.#zerosAddress, SYSTEM_PAGE_BYTES, writable, quietly);
+  /** Makes absent pages some of zeros. */
+  copyZeros(to: number, lengthBytes: number, writable: boolean, quietly: boolean): void {
+    for (let doneBytes = 0; doneBytes < lengthBytes; doneBytes += ZEROS_BYTES) {
+      const partBytes = Math.min(ZEROS_BYTES, lengthBytes - doneBytes);
+      this.copy(to + doneBytes, this.#zerosAddress, partBytes, writable, quietly);
+    }
   }
 
   /**
@@ -280,7 +293,7 @@ export class UserFaults {
     const scan = this.#scan;
     putWord(scan, 4, address + first * SYSTEM_PAGE_BYTES);
     putWord(scan, 6, address + end * SYSTEM_PAGE_BYTES);
-    const count = Number(this.#calls.ioctl(this.#pagemap, PAGEMAP_SCAN, scan));
+    const count = Number(this.#calls.ioctlNumber(this.#pagemap, PAGEMAP_SCAN, this.#scanAddress));
     if (count < 0) throw this.#refused('PAGEMAP_SCAN');
     const regions = this.#regions;
     for (let i = 0; i < count; i++) {
@@ -362,7 +375,8 @@ export class UserFaults {
   #wake(address: number, lengthBytes: number): void {
     putWord(this.#range, 0, address);
     putWord(this.#range, 2, lengthBytes);
-    this.#control(UFFDIO_WAKE, this.#range, 'UFFDIO_WAKE');
+    const result = Number(this.#calls.ioctlNumber(this.descriptor, UFFDIO_WAKE, this.#rangeAddress));
+    if (result < 0) throw this.#refused('UFFDIO_WAKE');
   }
 
   /** 0, or the number of the error that it ended with; `#transferredBytes` then says how far it came. */
@@ -375,7 +389,7 @@ export class UserFaults {
       putWord(words, 4, lengthBytes - doneBytes);
       putWord(words, 6, mode);
       putWord(words, 8, 0);
-      if (Number(this.#calls.ioctl(this.descriptor, request, words)) >= 0) return 0;
+      if (Number(this.#calls.ioctlNumber(this.descriptor, request, this.#transferAddress)) >= 0) return 0;
       const errno = this.#calls.errno();
       // The result is what was done, or the error that kept it from doing anything.
       if (this.#transferResult[9] === 0) doneBytes += this.#transferResult[8];
@@ -384,10 +398,6 @@ export class UserFaults {
         return errno;
       }
     }
-  }
-
-  #control(request: number, words: Uint32Array, name: string): void {
-    if (Number(this.#calls.ioctl(this.descriptor, request, words)) < 0) throw this.#refused(name);
   }
 
   #refused(name: string): SystemRefusal {

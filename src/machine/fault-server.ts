@@ -4,6 +4,7 @@ import { ScratchStore } from '../checkpoint/scratch-store.ts';
 import { Store } from '../checkpoint/store.ts';
 import { FileDevice } from '../device/file-device.ts';
 import { assert } from '../error/errors.ts';
+import { readAt } from '../kernel/c-library.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { controlRegion, NOT_PINNED, PAGE_BYTES, PINS_MAX, PollState } from '../memory/layout.ts';
 import type { Pager } from '../pager/pager.ts';
@@ -34,7 +35,7 @@ export class FaultServer implements FaultService {
   readonly #pins: Uint32Array;
 
   constructor(words: Int32Array, port: MessagePort, order: AttachOrder) {
-    const { memory, source, frameCount, replacement, keep, guestBytesMax } = order;
+    const { memory, source, frameCount, replacement, pageByPage, keep, guestBytesMax } = order;
     this.#words = words;
     this.#port = port;
     this.#memory = new GuestMemory(memory);
@@ -42,16 +43,17 @@ export class FaultServer implements FaultService {
     this.#pins = new Uint32Array(memory.buffer, controlRegion.pins, PINS_MAX).fill(NOT_PINNED);
     this.#loop = new FaultLoop(words, 'paging');
     this.#protection = new KernelProtection(this.#loop.faults, this.#memory, guestBytesMax);
-    this.#scratch = 'jobDirectory' in source ? undefined : new ScratchStore(source.identity, source.program);
+    this.#scratch = 'jobDirectory' in source ? undefined : new ScratchStore(source.identity, source.program, readAt);
     this.#store =
       'jobDirectory' in source
-        ? Store.open(sealedOrPlain(new FileDevice(source.jobDirectory), source.seal))
+        ? Store.open(sealedOrPlain(new FileDevice(source.jobDirectory, { quickRead: readAt }), source.seal))
         : this.#scratch!.store;
     if (keep !== undefined && keep !== this.#store.keep) this.#store.retain(keep);
     this.#pager = this.#store.attach(this.#memory, {
       frameCount,
       release: this.#protection,
       protection: this.#protection,
+      opensAhead: !pageByPage,
       ...(replacement === undefined ? {} : { replacement }),
     });
     this.#loop.announce();

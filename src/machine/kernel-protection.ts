@@ -58,8 +58,9 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   readonly #isListed: Uint8Array;
   /** Behind the last page that ever had a frame. */
   #end = 0;
-  /** Pages looked at one by one since the guest stands still, and whether all were. */
-  #looks = 0;
+  /** Pages asked about since the guest stands still, and the last time that there were several; whether all were looked at. */
+  #asks = 0;
+  #asksBefore = 0;
   #allNoted = false;
   /** Pages that get a frame, and where their contents lie; 0: zeros. */
   #arrivedFirst = NO_PAGE;
@@ -102,9 +103,12 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   }
 
   wasWritten(page: number): boolean {
-    if (this.#places[page] !== Place.readable || this.#allNoted) return false;
-    // One look at all pages is worth many at one.
-    if (++this.#looks > LOOKS_MAX + (this.#end >>> LOOKS_SHIFT)) {
+    if (this.#places[page] !== Place.readable) return false;
+    this.#asks += 1;
+    if (this.#allNoted) return false;
+    // One look at all pages is worth many at one: after so many, or where so many are to be expected.
+    const looksMax = LOOKS_MAX + (this.#end >>> LOOKS_SHIFT);
+    if (this.#asks > (this.#asksBefore > looksMax ? 1 : looksMax)) {
       this.noteWrites(this.#end);
       this.#allNoted = true;
       return this.#places[page] !== Place.readable;
@@ -137,7 +141,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
       const first = next++;
       const page = pages[first];
       const isAside = places[page] === Place.aside;
-      assert(places[page] !== Place.absent, `page ${page} is to be read and has no frame`);
+      assert(places[page] !== Place.absent, 'a page is to be read and has no frame');
       while (next < end && pages[next] === pages[next - 1] + 1) {
         if (places[pages[next]] === Place.absent || (places[pages[next]] === Place.aside) !== isAside) break;
         next += 1;
@@ -152,8 +156,8 @@ export class KernelProtection implements PageProtection, MemoryRelease {
     this.#arrive(firstPage, count, this.#memoryAddress + at);
   }
 
-  arrivedAsZeros(page: number): void {
-    this.#arrive(page, 1, 0);
+  arrivedAsZeros(firstPage: number, count: number): void {
+    this.#arrive(firstPage, count, 0);
   }
 
   /** The pager gives the memory of pages back that have left, wherever they were: when the changes are settled. */
@@ -174,7 +178,8 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   /** Makes all changes of access true, those of the page that the guest waits for at last, and lets it go on; −1: it waits for none. */
   settle(waitedFor: number): void {
     this.#faults.discardNow();
-    this.#looks = 0;
+    if (this.#asks > 1) this.#asksBefore = this.#asks;
+    this.#asks = 0;
     this.#allNoted = false;
     const changed = this.#sorted();
     const count = this.#changedCount;
@@ -210,7 +215,7 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   giveUp(page: number): void {
     this.#arrivedCount = 0;
     if (this.#places[page] >= Place.readable) return this.#faults.wake(this.#guestAddress + page * PAGE_BYTES);
-    this.#faults.copyZeros(this.#guestAddress + page * PAGE_BYTES, true, false);
+    this.#faults.copyZeros(this.#guestAddress + page * PAGE_BYTES, PAGE_BYTES, true, false);
     this.#places[page] = Place.writable;
   }
 
@@ -281,7 +286,8 @@ export class KernelProtection implements PageProtection, MemoryRelease {
       if (isProtected) faults.protect(at, lengthBytes, true);
       isWoken = !quietly && !isProtected;
     } else faults.protect(at, lengthBytes, isProtected);
-    this.#places.fill(to, first, end);
+    // One at a time: to fill one byte by the engine's own function takes as long as fifty of them.
+    for (let page = first; page < end; page++) this.#places[page] = to;
     if (end > this.#end) this.#end = end;
     return !isWoken;
   }
@@ -289,17 +295,18 @@ export class KernelProtection implements PageProtection, MemoryRelease {
   #moveBack(first: number, end: number, quietly: boolean): void {
     const offset = first * PAGE_BYTES;
     this.#faults.move(this.#guestAddress + offset, this.#asideAddress + offset, (end - first) * PAGE_BYTES, quietly);
-    this.#places.fill(Place.writable, first, end);
+    for (let page = first; page < end; page++) this.#places[page] = Place.writable;
   }
 
   /** Contents that have arrived go to the place, or aside. */
   #fill(first: number, end: number, to: number, quietly: boolean): void {
-    assert(this.#hasArrived(first) && this.#hasArrived(end - 1), `page ${first} has access and no contents`);
+    assert(this.#hasArrived(first) && this.#hasArrived(end - 1), 'a page has access and no contents');
     const base = to === Place.aside ? this.#asideAddress : this.#guestAddress;
     const at = base + first * PAGE_BYTES;
+    const lengthBytes = (end - first) * PAGE_BYTES;
     const writable = to !== Place.readable;
-    if (this.#arrivedAddress === 0) return this.#faults.copyZeros(at, writable, quietly);
+    if (this.#arrivedAddress === 0) return this.#faults.copyZeros(at, lengthBytes, writable, quietly);
     const source = this.#arrivedAddress + (first - this.#arrivedFirst) * PAGE_BYTES;
-    this.#faults.copy(at, source, (end - first) * PAGE_BYTES, writable, quietly);
+    this.#faults.copy(at, source, lengthBytes, writable, quietly);
   }
 }

@@ -55,6 +55,8 @@ export interface AttachOrder {
   readonly guestBytesMax: number;
   readonly frameCount: number;
   readonly replacement: ReplacementName | undefined;
+  /** Whether each page is asked for when it is used. */
+  readonly pageByPage: boolean;
   /** Checkpoints of the job that are kept. */
   readonly keep: number | undefined;
   readonly source:

@@ -94,6 +94,12 @@ export class GuestMemory {
     return this.#bytes;
   }
 
+  /** The same, as far as these bytes of it at least: no growth behind them is looked for, which asks the engine and takes longer than many a use. */
+  bytesUpTo(endBytes: number): Uint8Array {
+    if (endBytes > this.#bytes.byteLength) this.#renew();
+    return this.#bytes;
+  }
+
   /** Bytes of guest memory now. */
   get lengthBytes(): number {
     return this.bytes.byteLength - BIAS_BYTES;

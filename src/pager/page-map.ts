@@ -176,7 +176,7 @@ export class PageMap {
   }
 
   #keepShadow(page: number, slot: number): void {
-    assert(this.#shadowSlots[page] === 0, `page ${page} leaves a second frozen slot`);
+    assert(this.#shadowSlots[page] === 0, 'a page leaves a second frozen slot');
     this.#shadowSlots[page] = slot;
     if (this.#shadowCount === this.#shadowPages.length) this.#shadowPages = doubled(this.#shadowPages);
     this.#shadowPages[this.#shadowCount++] = page;

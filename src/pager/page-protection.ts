@@ -15,6 +15,6 @@ export interface PageProtection {
   stage(pages: Uint32Array, from: number, count: number, at: number): void;
   /** Absent pages, neighbours, get a frame; their contents lie at this address of the machine's memory until the changes are settled. */
   arrived(firstPage: number, count: number, at: number): void;
-  /** An absent page gets a frame and holds zeros. */
-  arrivedAsZeros(page: number): void;
+  /** The same, and they hold zeros. */
+  arrivedAsZeros(firstPage: number, count: number): void;
 }

@@ -16,7 +16,8 @@ const AHEAD_MAX = 32;
 
 /**
  * Fills frames: from the paging file, or with zeros. Where faults follow one another in memory it reads further, as
- * far as the pages lie in neighbouring slots, in the same system call: twice as far each time.
+ * far as the pages lie in neighbouring slots, in the same system call: twice as far each time. Zeros are brought ahead
+ * only where a fault costs more than a page: where `bringsZeros` says so.
  */
 export class PageReader {
   pageIns = 0;
@@ -56,14 +57,15 @@ export class PageReader {
     this.#aheadMax = Math.min(AHEAD_MAX, frames.frameCount >>> 5);
   }
 
-  /** How many pages behind this absent one are worth reading with it: the frames that a `fill` may want besides its own. */
-  planAhead(page: number): number {
+  /** How many pages behind this absent one are worth bringing with it: the frames that a `fill` may want besides its own. */
+  planAhead(page: number, bringsZeros: boolean): number {
     const slot = this.#map.slotOf(page);
     const stream = this.#streamOf(page);
     const isSequence = this.#expected[stream] === page;
     const window = isSequence ? Math.min(this.#aheadMax, Math.max(AHEAD_FIRST, 2 * this.#windows[stream])) : 0;
     let count = 0;
     if (slot !== 0) while (count < window && this.#isNext(page + count + 1, slot + count + 1)) count += 1;
+    else if (bringsZeros) while (count < window && this.#isNext(page + count + 1, 0)) count += 1;
     this.#expected[stream] = page + count + 1;
     this.#windows[stream] = window;
     this.#used[stream] = ++this.#clock;
@@ -71,13 +73,14 @@ export class PageReader {
   }
 
   /**
-   * Gives an absent page its contents, and as many behind it as asked for, by one read; all lie in neighbouring slots.
+   * Gives an absent page its contents, and as many behind it as asked for, by one read; all lie in neighbouring slots, or
+   * hold zeros.
    * @throws CorruptionError: what is in a slot is not what was written; StorageError.
    */
   fill(page: number, aheadCount: number): void {
     const slot = this.#map.slotOf(page);
-    if (slot === 0) return this.#fillZeros(page);
     const count = 1 + aheadCount;
+    if (slot === 0) return this.#fillZeros(page, count);
     for (let i = 0; i < count; i++) this.#pages[i] = page + i;
     const checksums = this.#transfer.pageIn(this.#pages, count, slot);
     const { entries } = this.#map;
@@ -91,11 +94,13 @@ export class PageReader {
     this.readAheadPages += aheadCount;
   }
 
-  #fillZeros(page: number): void {
-    if (this.#protection !== undefined) return this.#protection.arrivedAsZeros(page);
-    if ((this.#frames.flags[page] & PageFlag.stale) === 0) return;
-    const from = BIAS_BYTES + page * PAGE_BYTES;
-    this.#memory.bytes.fill(0, from, from + PAGE_BYTES);
+  #fillZeros(firstPage: number, count: number): void {
+    if (this.#protection !== undefined) return this.#protection.arrivedAsZeros(firstPage, count);
+    for (let page = firstPage; page < firstPage + count; page++) {
+      if ((this.#frames.flags[page] & PageFlag.stale) === 0) continue;
+      const from = BIAS_BYTES + page * PAGE_BYTES;
+      this.#memory.bytes.fill(0, from, from + PAGE_BYTES);
+    }
   }
 
   #isNext(page: number, slot: number): boolean {

@@ -37,6 +37,11 @@ export class PageTransfer {
   readonly #map: PageMap;
   readonly #slots: SlotAllocator;
 
+  /** Views of the control region, which growth leaves where they are. */
+  readonly #indices: Uint32Array;
+  readonly #results: Uint32Array;
+  readonly #staged: Uint8Array;
+  readonly #stagedPage: Uint8Array;
   readonly #protection: PageProtection | undefined;
 
   constructor(
@@ -49,6 +54,12 @@ export class PageTransfer {
   ) {
     this.#protection = protection;
     this.#memory = memory;
+    const { buffer } = memory.memory;
+    const { scratch, staging, stagingBytes } = controlRegion;
+    this.#indices = new Uint32Array(buffer, scratch, EXAMINED_PAGES_MAX);
+    this.#results = new Uint32Array(buffer, RESULTS, RESULT_WORDS * EXAMINED_PAGES_MAX);
+    this.#staged = new Uint8Array(buffer, staging, stagingBytes);
+    this.#stagedPage = this.#staged.subarray(0, PAGE_BYTES);
     this.#kernels = kernels;
     this.#file = file;
     this.#map = map;
@@ -81,9 +92,8 @@ export class PageTransfer {
     generation: number,
     softLimit: number,
   ): number {
-    const { buffer } = this.#memory.memory;
-    const indices = new Uint32Array(buffer, controlRegion.scratch, EXAMINED_PAGES_MAX);
-    const results = new Uint32Array(buffer, RESULTS, RESULT_WORDS * EXAMINED_PAGES_MAX);
+    const indices = this.#indices;
+    const results = this.#results;
     let placed = 0;
     for (let from = 0; from < count; from += EXAMINED_PAGES_MAX) {
       const solid = this.#examine(pages, from, Math.min(EXAMINED_PAGES_MAX, count - from), generation);
@@ -108,9 +118,8 @@ export class PageTransfer {
    * results beside them, at the start of the scratch area; returns how many those are.
    */
   #examine(pages: Uint32Array, from: number, count: number, generation: number): number {
-    const { buffer } = this.#memory.memory;
-    const indices = new Uint32Array(buffer, controlRegion.scratch, EXAMINED_PAGES_MAX);
-    const results = new Uint32Array(buffer, RESULTS, RESULT_WORDS * EXAMINED_PAGES_MAX);
+    const indices = this.#indices;
+    const results = this.#results;
     const { staging, scratch } = controlRegion;
     const isStaged = this.#protection !== undefined;
     if (isStaged) {
@@ -129,8 +138,7 @@ export class PageTransfer {
       }
       indices[solid] = page;
       if (isStaged && solid !== i) {
-        const at = staging + i * PAGE_BYTES;
-        this.#memory.bytes.copyWithin(staging + solid * PAGE_BYTES, at, at + PAGE_BYTES);
+        this.#staged.copyWithin(solid * PAGE_BYTES, i * PAGE_BYTES, (i + 1) * PAGE_BYTES);
       }
       results[solid * RESULT_WORDS] = results[result];
       results[solid * RESULT_WORDS + 1] = results[result + 1];
@@ -140,9 +148,8 @@ export class PageTransfer {
   }
 
   #writeExamined(count: number, generation: number, softLimit: number): void {
-    const { buffer } = this.#memory.memory;
-    const indices = new Uint32Array(buffer, controlRegion.scratch, EXAMINED_PAGES_MAX);
-    const results = new Uint32Array(buffer, RESULTS, RESULT_WORDS * EXAMINED_PAGES_MAX);
+    const indices = this.#indices;
+    const results = this.#results;
     let next = 0;
     while (next < count) {
       const slot = this.#slots.takeRun(count - next, softLimit);
@@ -167,7 +174,8 @@ export class PageTransfer {
       if (end - next >= DIRECT_PAGES_MIN) {
         this.#writeGathered(staged, next, slot + staged - from);
         const atBytes = BIAS_BYTES + indices[next] * PAGE_BYTES;
-        const view = this.#memory.bytes.subarray(atBytes, atBytes + (end - next) * PAGE_BYTES);
+        const endBytes = atBytes + (end - next) * PAGE_BYTES;
+        const view = this.#memory.bytesUpTo(endBytes).subarray(atBytes, endBytes);
         this.#file.write(view, (slot + next - from) * SLOT_BYTES);
         this.writeCount += 1;
         staged = end;
@@ -188,33 +196,34 @@ export class PageTransfer {
   }
 
   #writeStaged(first: number, count: number, slot: number): void {
-    const at = controlRegion.staging + first * PAGE_BYTES;
-    this.#file.write(this.#memory.bytes.subarray(at, at + count * PAGE_BYTES), slot * SLOT_BYTES);
+    const view = this.#staged.subarray(first * PAGE_BYTES, (first + count) * PAGE_BYTES);
+    this.#file.write(view, slot * SLOT_BYTES);
     this.writeCount += 1;
   }
 
   /**
-   * Reads slots `slot … slot + count − 1` into the listed pages (see `SlotRuns`) and returns the checksums of what was read (two words
-   * each, in the control region until the next call), or undefined where the file ends before them.
+   * Reads slots `slot … slot + count − 1` into the listed pages (see `SlotRuns`) and returns the checksums of what was read (at its start, two
+   * words each, in the control region until the next call), or undefined where the file ends before them.
    * At most `STAGED_PAGES_MAX` at once. Where the guest is kept from pages by the kernel they cannot be written at their
    * places, and lie in the staging area when this returns.
    */
   pageIn(pages: Uint32Array, count: number, slot: number): Uint32Array | undefined {
     const { staging, scratch } = controlRegion;
-    const { buffer } = this.#memory.memory;
     let adjacent = this.#protection === undefined;
     for (let i = 1; i < count && adjacent; i++) adjacent = pages[i] === pages[i - 1] + 1;
     const atBytes = adjacent ? BIAS_BYTES + pages[0] * PAGE_BYTES : staging;
-    const view = this.#memory.bytes.subarray(atBytes, atBytes + count * PAGE_BYTES);
+    const endBytes = atBytes + count * PAGE_BYTES;
+    const isOneStaged = count === 1 && !adjacent;
+    const view = isOneStaged ? this.#stagedPage : this.#memory.bytesUpTo(endBytes).subarray(atBytes, endBytes);
     this.readCount += 1;
     if (this.#file.readInto(view, slot * SLOT_BYTES) < view.length) return undefined;
     this.#kernels.checksumRun(atBytes, count, RESULTS);
     if (this.#protection !== undefined) this.#protection.arrived(pages[0], count, staging);
     else if (!adjacent) {
-      new Uint32Array(buffer, scratch, count).set(count === pages.length ? pages : pages.subarray(0, count));
+      for (let i = 0; i < count; i++) this.#indices[i] = pages[i];
       this.#kernels.scatterPages(staging, scratch, count, BIAS_BYTES);
     }
-    return new Uint32Array(buffer, RESULTS, 2 * count);
+    return this.#results;
   }
 }
 

@@ -54,6 +54,8 @@ export interface PagerSeams {
   readonly protects: boolean;
   /** Undefined: the guest's own code looks at the access bytes. */
   readonly protection?: PageProtection | undefined;
+  /** See `PagingOptions`. */
+  readonly opensAhead: boolean;
 }
 
 export class Pager implements DirtyTracker, HostAccess {
@@ -73,6 +75,7 @@ export class Pager implements DirtyTracker, HostAccess {
   readonly #firstWrites: Int32Array;
   readonly #protectionWord: Int32Array;
   readonly #protects: boolean;
+  readonly #opensAhead: boolean;
   #guard: SaveGuard | undefined;
   #protectionFaults = 0;
   #protectionMs = 0;
@@ -110,6 +113,7 @@ export class Pager implements DirtyTracker, HostAccess {
       afterPageOut,
       protects,
       protection,
+      opensAhead,
     } = seams;
     assert(frameCount >= FRAMES_MIN, `${frameCount} frames are fewer than ${FRAMES_MIN}`);
     this.#memory = memory;
@@ -136,6 +140,7 @@ export class Pager implements DirtyTracker, HostAccess {
     this.#firstWrites = new Int32Array(memory.memory.buffer, controlRegion.firstWrites, 1);
     this.#protectionWord = new Int32Array(memory.memory.buffer, controlRegion.protectionWord, 1);
     this.#protects = protects;
+    this.#opensAhead = opensAhead;
     this.#protectionWord[0] = protects ? 1 : 0;
     this.#lowMark = Math.max(1, Math.min(8, frameCount >>> 6));
     this.#highMark = Math.max(2, Math.min(64, frameCount >>> 5));
@@ -415,7 +420,8 @@ export class Pager implements DirtyTracker, HostAccess {
 
   #bringIn(page: number, write: boolean): void {
     const frames = this.#frames;
-    const planned = this.#reader.planAhead(page);
+    const opensAhead = this.#opensAhead && frames.residentCount * 2 < frames.frameCount;
+    const planned = this.#reader.planAhead(page, opensAhead);
     if (frames.freeCount - 1 - planned < this.#lowMark && !this.#allHeld) {
       const leftCount = this.#daemon.run(1 + planned + this.#highMark);
       this.#allHeld = leftCount === 0 && this.#heldCount > 0;
@@ -436,8 +442,11 @@ export class Pager implements DirtyTracker, HostAccess {
     frames.giveAccess(page, write);
     this.#replacement.insert(page);
     for (let next = page + 1; next <= page + ahead; next++) {
-      frames.fill(next, true);
-      this.#replacement.insertAhead(next);
+      frames.fill(next, !opensAhead);
+      if (opensAhead) {
+        frames.giveAccess(next, false);
+        this.#replacement.insert(next);
+      } else this.#replacement.insertAhead(next);
     }
   }
 

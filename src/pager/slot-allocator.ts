@@ -52,7 +52,10 @@ export class SlotAllocator {
   }
 
   release(slot: number): void {
-    assert(slot >= this.#firstSlot && slot < this.slotCount && this.isUsed(slot), `slot ${slot} is not in use`);
+    assert(
+      slot >= this.#firstSlot && slot < this.slotCount && this.isUsed(slot),
+      'a slot is released that is not in use',
+    );
     this.#bits[slot >>> 5] &= ~(1 << (slot & 31));
     this.usedCount -= 1;
   }

@@ -41,7 +41,7 @@ export class PageSource {
         // The guest's thread is copying it.
         continue;
       } else {
-        assert(state >= PendingState.copied, `page ${pages[index]} was taken twice`);
+        assert(state >= PendingState.copied, 'a page was taken twice');
         place.set(this.#pending.copyAt(state - PendingState.copied));
       }
       i += 1;

@@ -1,7 +1,7 @@
 /**
  * Both ways to page see the same touches of pages, so they bring and evict the same ones, and checkpoints hold the same: to the last
- * page where checks in the code ask for each page when it is used. Where a strip asks for all its pages at once and keeps them
- * until its end, which is faster, the order of a few touches is another.
+ * page where each page is asked for when it is used. Where a strip asks for all its pages at once and keeps them until its end, and the
+ * kernel's pager opens pages before they are asked for, which is faster, the order of a few touches is another.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -63,7 +63,8 @@ describe.runIf(kernelPages)('page counts with both trackers', { timeout: HANG_MS
       const run = { frameCount, replacement: 'second-chance' } as const;
       const software = (await countsOf('software', name, [size, '3'], run)).paging;
       const kernel = (await countsOf('kernel', name, [size, '3'], run)).paging;
-      expect(kernel.zeroFaults).toBe(software.zeroFaults);
+      // The kernel's pager brings pages of zeros ahead while it has frames for them.
+      expect(kernel.zeroFaults).toBeLessThanOrEqual(software.zeroFaults);
       for (const figure of ['pageIns', 'evictions'] as const) {
         const difference = Math.abs(kernel[figure] - software[figure]);
         expect(difference, `${figure}: ${kernel[figure]} for ${software[figure]}`).toBeLessThanOrEqual(

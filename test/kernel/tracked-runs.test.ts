@@ -89,8 +89,8 @@ describe.runIf(kernelTracks)('writes told by the kernel', { timeout: TEST_MS }, 
     const chosen = async (...options: string[]): Promise<string> =>
       (await run([...options, '--job', join(folder, 'job'), '--fresh', path])).stats.tracker;
     expect(await chosen('--tracker', 'kernel')).toBe('kernel');
-    expect(await chosen()).toBe('software');
-    expect(await chosen('--tracker', 'auto')).toBe('software');
+    expect(await chosen()).toBe('kernel');
+    expect(await chosen('--tracker', 'auto')).toBe('kernel');
     expect(await chosen('--tracker', 'software')).toBe('software');
     expect(await chosen('--tracker', 'kernel', '--memory', '64p', '--fork')).toBe('software');
     expect(await chosen('--tracker', 'kernel', '--memory', '64p', '--policy', 'incremental')).toBe('software');

@@ -72,8 +72,8 @@ describe.runIf(kernelPages)('faults of this process', { timeout: HANG_MS }, () =
     });
     faults.register(from, 4 * PAGE_BYTES);
     faults.register(to, 4 * PAGE_BYTES);
-    for (let page = 0; page < 4; page++) faults.copyZeros(from + page * PAGE_BYTES, true, true);
-    faults.copyZeros(to + 2 * PAGE_BYTES, true, true);
+    faults.copyZeros(from, 4 * PAGE_BYTES, true, true);
+    faults.copyZeros(to + 2 * PAGE_BYTES, PAGE_BYTES, true, true);
     expect(() => faults.move(to, from, 4 * PAGE_BYTES, true)).toThrow(/UFFDIO_MOVE of 16384 bytes \(EEXIST\)/);
     expect(faults.scanWritten(from, 0, 4)).toBe(1);
     expect([...faults.writtenRanges.subarray(0, 2)]).toEqual([2, 4]);

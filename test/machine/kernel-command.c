@@ -20,7 +20,10 @@ static void print_digest(uint32_t digest) {
   check(fd_write(1, &vector, 1, &written) == 0 && written == sizeof line);
 }
 
+// The compiler must not see that some kernels give the same result each time.
+static int32_t (*volatile repeated)(void) = run;
+
 EXPORT("_start") void start(void) {
   setup();
-  for (int i = 0; i < TIMES; i++) print_digest((uint32_t)run());
+  for (int i = 0; i < TIMES; i++) print_digest((uint32_t)repeated());
 }
