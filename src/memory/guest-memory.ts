@@ -171,6 +171,21 @@ export class GuestMemory {
     return this.#bytes.subarray(start, start + lengthBytes);
   }
 
+  /**
+   * A view of guest bytes for a system call that may fill less than all of it: `noteFilled` says how much, and only that counts as
+   * written. Undefined where pages must be made resident, or opened, before they are written.
+   */
+  viewToFill(address: number, lengthBytes: number): Uint8Array | undefined {
+    if (this.isPaged) return undefined;
+    this.checkRange(address, lengthBytes);
+    const start = BIAS_BYTES + address;
+    return this.#bytes.subarray(start, start + lengthBytes);
+  }
+
+  noteFilled(address: number, lengthBytes: number): void {
+    this.#checkWrite(address, lengthBytes);
+  }
+
   #renew(): void {
     this.#bytes = new Uint8Array(this.memory.buffer);
     this.#view = new DataView(this.memory.buffer);

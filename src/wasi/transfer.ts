@@ -75,6 +75,11 @@ export function gather(memory: GuestMemory, list: number, count: number, mover: 
 /** Fills the pieces of `list`; returns the bytes read. A bad address in it takes nothing from the source. */
 export function scatter(memory: GuestMemory, list: number, count: number, mover: Mover): number | 'interrupted' {
   const total = totalBytes(memory, memory.bytes, list, count);
+  if (count === 1) {
+    const address = memory.getUint32(list);
+    const view = memory.viewToFill(address, total);
+    if (view !== undefined) return fillOne(memory, address, view, mover);
+  }
   if (total > BUFFER_BYTES) return moveEach(memory, list, count, mover, true);
   const moved = mover.move(buffer.subarray(0, total));
   if (moved === 'interrupted') return moved;
@@ -86,6 +91,19 @@ export function scatter(memory: GuestMemory, list: number, count: number, mover:
     memory.releaseHolds();
   }
   return moved;
+}
+
+/** Fills one piece where it lies. */
+function fillOne(memory: GuestMemory, address: number, view: Uint8Array, mover: Mover): number | 'interrupted' {
+  // What a read that fails has filled is not known.
+  let filledBytes = view.length;
+  try {
+    const moved = mover.move(view);
+    filledBytes = moved === 'interrupted' ? 0 : moved;
+    return moved;
+  } finally {
+    memory.noteFilled(address, filledBytes);
+  }
 }
 
 /** Copies pieces that may lie in as many pages as there are pieces, and holds those of one at a time. */
