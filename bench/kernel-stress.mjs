@@ -1,4 +1,4 @@
-// Random programs paged, tracked and stopped at first writes by the kernel, for a given time: each prints what it prints with all of its pages in memory,
+// Random programs paged, tracked and stopped at first writes by the kernel, or by mprotect, for a given time: each prints what it prints with all of its pages in memory,
 // whatever the frames, the replacement, the policy, saves beside the program, checkpoints, kills, stops, signals, garbage collections, other threads with work and output of
 // their own, and compactions of the system's memory (where that may be asked for). A run that hangs is a failure too.
 //   node bench/kernel-stress.mjs [--seconds N] [--seed N] [--result FILE, to which the figures are added]
@@ -44,6 +44,7 @@ const figures = {
   pagedByKernel: 0,
   trackedByKernel: 0,
   protectedByKernel: 0,
+  protectedByMprotect: 0,
   hangs: 0,
   failures: [],
 };
@@ -146,17 +147,20 @@ function live(random, life, place, program) {
     ...(collects ? [`--gc-interval=${100 + random(2000)}`, '--stress-compaction'] : []),
     ...(hasCompany ? ['--expose-gc', '--import', company] : []),
   ];
-  const tracker = random(8) === 0 ? 'software' : 'kernel';
+  const wanted = random(8) === 0 ? 'software' : 'kernel';
   const isPaged = random(3) === 0;
   const forks = random(3) === 0;
   const memory = isPaged ? ['--memory', `${16 + random(random(2) === 0 ? 16 : 300)}p`] : [];
   const replacement = isPaged ? ['--replacement', random(2) === 0 ? 'lirs' : 'second-chance'] : [];
   const when = random(4) === 0 ? ['--interval', 'none'] : ['--interval', `${5 + random(60)}ms`];
+  const isProtected = forks || place.includes('incremental');
+  const isByMprotect = wanted === 'kernel' && isProtected && !isPaged && random(2) === 0;
+  const tracker = isByMprotect ? 'mprotect' : wanted;
   const args = [...engine, command, 'run', ...place, '--tracker', tracker, ...memory, ...replacement, ...when];
   args.push(...(forks ? ['--fork'] : []), program);
   figures.withCollections += Number(collects);
   figures.withCompany += Number(hasCompany);
-  const isProtected = forks || place.includes('incremental');
+  if (tracker === 'mprotect') figures.protectedByMprotect++;
   if (tracker === 'kernel') {
     if (isPaged) figures.pagedByKernel += Number(!forks && place.includes('continuous'));
     else if (isProtected) figures.protectedByKernel++;

@@ -1,5 +1,5 @@
-// First writes that are told before they are made, by checks in the code and by the kernel: what one costs, against a program in C that does
-// no more than it must; and the run time of programs under `incremental` and with `--fork`, pauses included, against plain V8's optimised tier. Variants
+// First writes that are told before they are made, by checks in the code, by the kernel and by mprotect: what one costs, against a program in C
+// that does no more than it must; and the run time of programs under `incremental` and with `--fork`, pauses included, against plain V8's optimised tier. Variants
 // take turns; figures are medians of the turns' ratios. Processor time, of all threads against a run that keeps no checkpoints, tells something on a
 // machine with other work too.
 //   node bench/protection.mjs [--rounds N] [--interval MS] [--pages N] [--json FILE] [program …]
@@ -10,6 +10,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import wabt from 'wabt';
 import { Machine } from '../dist/index.js';
+import { pageGuardObstacle } from '../dist/kernel/page-guard-probe.js';
 import { kernelProtectionObstacle } from '../dist/kernel/protection-probe.js';
 import { geometricMean, machineFacts, median, parseArguments, plainMs, writeResult } from './measure.mjs';
 
@@ -32,8 +33,10 @@ const WAYS = {
   'sequential --fork': { policy: 'sequential', fork: true },
 };
 
-const obstacle = kernelProtectionObstacle();
-if (obstacle !== undefined) throw new Error(`the kernel does not tell of first writes here: ${obstacle}`);
+/** Each, and the way of the program in C that it is held against. */
+const TRACKERS = { software: 'thread', kernel: 'thread', mprotect: 'signal' };
+const obstacle = kernelProtectionObstacle() ?? pageGuardObstacle();
+if (obstacle !== undefined) throw new Error(`first writes cannot be told in each way here: ${obstacle}`);
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-protection-'));
 try {
   const firstWrites = await measureFirstWrites();
@@ -71,18 +74,20 @@ async function measureFirstWrites() {
     const turn = {};
     for (const way of references) turn[`C, ${way}`] = reference(way) - plain;
     const unprotected = await writeUs(program, 'none', 'software');
-    for (const tracker of round % 2 === 0 ? ['software', 'kernel'] : ['kernel', 'software']) {
+    const trackers = Object.keys(TRACKERS);
+    for (let k = 0; k < trackers.length; k++) {
+      const tracker = trackers[(round + k) % trackers.length];
       turn[tracker] = (await writeUs(program, 'incremental', tracker)) - unprotected;
     }
     turns.push(turn);
   }
   const us = {};
   for (const variant of Object.keys(turns[0])) us[variant] = median(turns.map((turn) => turn[variant]));
-  const ratios = {};
-  for (const variant of ['software', 'kernel'])
-    ratios[variant] = median(turns.map((turn) => turn[variant] / turn['C, thread']));
-  console.log(`first write to one of ${pages} pages:`, JSON.stringify({ us, againstThread: ratios }));
-  return { pages, passes: PASSES, us, againstThread: ratios };
+  const againstC = {};
+  for (const [tracker, way] of Object.entries(TRACKERS))
+    againstC[`${tracker}, ${way}`] = median(turns.map((turn) => turn[tracker] / turn[`C, ${way}`]));
+  console.log(`first write to one of ${pages} pages:`, JSON.stringify({ us, againstC }));
+  return { pages, passes: PASSES, us, againstC };
 }
 
 /** Takes a checkpoint, writes to each page and takes the time of that alone, again and again; prints the nanoseconds of all. */
@@ -140,7 +145,7 @@ async function writeUs(program, policy, tracker) {
 
 async function measureProgram(name, args) {
   const file = fileURLToPath(new URL(`../dist/workloads/${name}.wasm`, import.meta.url));
-  const variants = Object.keys(WAYS).flatMap((way) => ['software', 'kernel'].map((tracker) => ({ way, tracker })));
+  const variants = Object.keys(WAYS).flatMap((way) => Object.keys(TRACKERS).map((tracker) => ({ way, tracker })));
   const turns = [];
   for (let round = 0; round < rounds; round++) {
     const turn = { plain: plainMs(file, args), none: await run(file, args, { policy: 'none', fork: false }, 'none') };

@@ -1,7 +1,7 @@
 /**
  * Builds everything that runs: `src` → `dist` (TypeScript), `assembly` and `workloads` → `dist/…/*.wasm`
  * (AssemblyScript, options in asconfig.json by the target of the folder's name), and `src` → `dist/command`: the command
- * once more, each of its threads in one file.
+ * once more, each of its threads in one file. Where there is a C compiler, `native` → `dist/native` (`build-native.mjs`).
  *
  *   node scripts/build.mjs [--no-check] [--force]
  *
@@ -25,6 +25,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildNative, tellOfNative } from './build-native.mjs';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 export const dist = join(root, 'dist');
@@ -208,6 +209,7 @@ export async function build({ check = true, force = false } = {}) {
   try {
     buildSources(state, { check, force });
     await buildCommand(state, { force });
+    tellOfNative(buildNative());
     for (const folder of assemblyFolders) await buildAssembly(state, folder, { force });
   } finally {
     install(statePath, Buffer.from(JSON.stringify(state, null, 2)));

@@ -6,6 +6,7 @@ import { POLICY_NAMES, type PolicyName } from '../checkpoint/checkpoint-store.ts
 import { kindOfPath } from '../device/file-device.ts';
 import { StorageError, UsageError } from '../error/errors.ts';
 import type { Comparison } from '../report/comparison.ts';
+import { isToldFirstWrites } from '../machine/tracking-choice.ts';
 import { type Tracker, TRACKERS } from '../report/policy.ts';
 import { type ComparedCell, type ComparedProgram, comparedRun } from './compared-run.ts';
 import { reportError, say } from './messages.ts';
@@ -68,7 +69,10 @@ export function compareCommand(settle: (exitCode: number) => void): Command {
     .addOption(new Option('--env <name[=value]>', 'as of run; repeatable').argParser(repeated).default([], 'none'))
     .option('--stdin <file>', 'as of run')
     .addOption(
-      new Option('--tracker <way>', 'software or kernel, as of run; repeatable: each policy under each of them')
+      new Option(
+        '--tracker <way>',
+        'software, kernel or mprotect, as of run; repeatable: each policy under each of them that it can have',
+      )
         .argParser(parseTracker)
         .default([], 'auto'),
     )
@@ -113,6 +117,7 @@ async function compare(path: string, args: readonly string[], flags: Flags): Pro
 
 async function measure(path: string, args: readonly string[], flags: Flags): Promise<Comparison> {
   const cells = cellsOf(flags).map((cell) => ({ ...cell, runs: [] as Comparison['cells'][number]['runs'] }));
+  refuseNothingToCompare(cells, flags);
   const folder = mkdtempSync(join(tmpdir(), 'continuo-compare-'));
   const program: ComparedProgram = { program: path, arguments: args, options: runOptions(flags), folder };
   const progress = new RunProgress(true);
@@ -158,12 +163,14 @@ function machineDescription(): Comparison['machine'] {
 }
 
 /** Those without checkpoints are what the others are held against: under the only tracker there is, or as it comes. */
-function cellsOf({ policy, fork, memory, tracker }: Flags): ComparedCell[] {
+function cellsOf(flags: Flags): ComparedCell[] {
+  const { policy, fork, memory, tracker } = flags;
   const policies = POLICY_NAMES.filter((name) => name !== 'none' && (policy.length === 0 || policy.includes(name)));
   const sizes = [...new Set(memory.length === 0 ? [null] : memory)];
-  const trackers = tracker.length > 1 ? tracker.map((name) => ({ tracker: name })) : [{}];
+  const isCommon = tracker.length === 0 || commonTracker(flags) !== undefined;
+  const trackers = isCommon ? [{}] : tracker.map((name) => ({ tracker: name }));
   const saving = (frames: number | null, forks: boolean): ComparedCell[] =>
-    policies.flatMap((name) => trackers.map((by) => ({ policy: name, fork: forks, frames, ...by })));
+    policies.flatMap((name) => trackers.map((by) => ({ policy: name, fork: forks, frames, ...by }))).filter(isPossible);
   return sizes.flatMap((frames) => [
     { policy: 'none', fork: false, frames },
     ...saving(frames, false),
@@ -171,7 +178,28 @@ function cellsOf({ policy, fork, memory, tracker }: Flags): ComparedCell[] {
   ]);
 }
 
-function runOptions({ interval, every, dir, env, stdin, tracker }: Flags): string[] {
+/** The tracker of all runs, those without checkpoints included, where it is one that all can have. */
+function commonTracker({ tracker }: Flags): Tracker | undefined {
+  return tracker.length === 1 && tracker[0] !== 'mprotect' ? tracker[0] : undefined;
+}
+
+/** Not every run can have each tracker: where it cannot, the policy is compared under the others. */
+function isPossible({ policy, fork, frames, tracker }: ComparedCell): boolean {
+  return tracker !== 'mprotect' || (frames === null && isToldFirstWrites(policy, fork));
+}
+
+function refuseNothingToCompare(cells: readonly ComparedCell[], { tracker }: Flags): void {
+  if (cells.some(({ policy }) => policy !== 'none')) return;
+  throw new UsageError(
+    'bad-argument',
+    'nothing is left to compare: --tracker mprotect is for --policy incremental and for saves beside the program, with all pages in memory',
+    { tracker: tracker.join() },
+  );
+}
+
+function runOptions(flags: Flags): string[] {
+  const { interval, every, dir, env, stdin } = flags;
+  const tracker = commonTracker(flags);
   const trigger =
     every === undefined
       ? ['--interval', `${interval}ms`]
@@ -181,7 +209,7 @@ function runOptions({ interval, every, dir, env, stdin, tracker }: Flags): strin
     ...dir.flatMap((value) => ['--dir', value]),
     ...env.flatMap((value) => ['--env', value]),
     ...(stdin === undefined ? [] : ['--stdin', stdin]),
-    ...(tracker.length === 1 ? ['--tracker', tracker[0]] : []),
+    ...(tracker === undefined ? [] : ['--tracker', tracker]),
   ];
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { measureSync, TRIES } from '../device/sync-time.ts';
 import { kernelPagingObstacle } from '../kernel/paging-probe.ts';
 import { type KernelFeatures, probeKernelFeatures } from '../kernel/feature-probes.ts';
+import { pageGuardObstacle } from '../kernel/page-guard-probe.ts';
 import { kernelProtectionObstacle } from '../kernel/protection-probe.ts';
 import { kernelTrackingObstacle } from '../kernel/tracking-probe.ts';
 import { hasExceptionsByReference, hasNonNullReferences } from '../machine/engine-features.ts';
@@ -121,6 +122,17 @@ function trackingProbes(features: KernelFeatures): Ungrouped[] {
       name: '--tracker kernel, first writes',
       purpose: '--policy incremental and --fork with no checks in the code of the program, where it is asked for',
       ...result(kernelProtectionObstacle(), 'see above; checks in the code work everywhere'),
+    },
+    {
+      name: '--tracker mprotect',
+      purpose: 'the same by mprotect and a handler of SIGSEGV, where it is asked for: to compare what faults cost',
+      ...result(
+        pageGuardObstacle(),
+        koffiFirst(
+          features,
+          'install a C compiler (cc), then "npm rebuild continuo" where it is installed, "npm run build" in its sources',
+        ),
+      ),
     },
   ];
 }

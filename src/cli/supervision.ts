@@ -91,8 +91,8 @@ export function addRunOptions(command: Command): Command {
     .addOption(
       new Option(
         '--tracker <way>',
-        "how the program's use of memory becomes known: by its code, by the kernel, or as works best here",
-      ).choices(['auto', 'software', 'kernel']),
+        "how the program's use of memory becomes known: by its code, by the kernel, by a handler of signals, or as works best here",
+      ).choices(['auto', 'software', 'kernel', 'mprotect']),
     )
     .option('--stats <file>', 'write what the run did and cost to a file, as JSON')
     .addOption(

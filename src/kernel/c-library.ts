@@ -33,8 +33,20 @@ export class SystemRefusal extends Error {
   }
 }
 
+/**
+ * A library of this process, by its name or path.
+ * @throws Error: there is no such package here, or no such library.
+ */
+export function loadLibrary(path: string) {
+  return loadPackage().load(path);
+}
+
+function loadPackage(): typeof import('koffi') {
+  return createRequire(import.meta.url)('koffi') as typeof import('koffi');
+}
+
 function loadCalls() {
-  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+  const koffi = loadPackage();
   const library = koffi.load('libc.so.6');
   return {
     errno: (): number => koffi.errno(),

@@ -11,7 +11,7 @@ export interface SaveWatch {
   /** From now on these pages are being saved; undefined: no more. */
   guardSave(guard: SaveGuard | undefined, pending?: PendingPages): void;
   /** A word that is not 0 when it tells no more; undefined: that does not happen. */
-  readonly lostWord?: { readonly words: SharedArrayBuffer; readonly index: number };
+  readonly lostWord?: { readonly words: SharedArrayBuffer; readonly index: number } | undefined;
 }
 
 export interface ForkedSaveEvents {

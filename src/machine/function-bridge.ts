@@ -76,7 +76,10 @@ export function bridgeTo(
 }
 
 /** A function of JavaScript as a table of WebAssembly can hold it: exported by a module that imports it. */
-export function asExportedFunction(f: (...args: number[]) => number, { params, results }: FunctionType): () => unknown {
+export function asExportedFunction(
+  f: (...args: number[]) => number | void,
+  { params, results }: FunctionType,
+): () => unknown {
   const sections: readonly (readonly [number, ByteWriter])[] = [
     [SectionId.type, new ByteWriter().u32(1).u8(0x60).u32(params.length).raw(params).u32(results.length).raw(results)],
     [SectionId.import, new ByteWriter().u32(1).name('').name('').u8(ExternalKind.function).u32(0)],

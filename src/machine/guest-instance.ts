@@ -18,6 +18,7 @@ import { type Position, positionKey } from '../rewrite/resume-position.ts';
 import { type RewrittenModule, referenceIndex } from '../rewrite/rewrite.ts';
 import { RuntimeKey, runtimeTypes } from '../rewrite/runtime-functions.ts';
 import type { Module } from '../wasm/module.ts';
+import type { FunctionType } from '../wasm/value-type.ts';
 import { compileForOneRun, compileInTiers, compileOptimised } from './compilation.ts';
 import { asExportedFunction } from './function-bridge.ts';
 import { type KnownPosition, StackArea } from './stack-area.ts';
@@ -95,8 +96,18 @@ export class GuestInstance {
   /** Gives a paged guest its pager: (address, bytes, write) → 0, or anything else to make the guest trap. */
   attachFault(fault: (address: number, lengthBytes: number, write: number) => number): void {
     new Uint32Array(this.memory.buffer, controlRegion.pins, PINS_MAX).fill(NOT_PINNED);
+    this.#addMachineEntry(fault, runtimeTypes.i32x3ToI32);
+  }
+
+  /** What a guest calls that was rewritten to tell that its memory has grown. */
+  attachGrowth(grown: () => void): void {
+    this.#addMachineEntry(grown, runtimeTypes.nothing);
+  }
+
+  /** The rewritten module knows this entry by its index, so there is one at most. */
+  #addMachineEntry(f: (...args: number[]) => number | void, type: FunctionType): void {
     this.functions.grow(1);
-    this.functions.set(this.functions.length - 1, asExportedFunction(fault, runtimeTypes.i32x3ToI32));
+    this.functions.set(this.functions.length - 1, asExportedFunction(f, type));
   }
 
   /** Copies the active data segments into memory, as instantiation does; not to be repeated on a restart. */

@@ -198,8 +198,9 @@ export class GuestRun {
   }
 
   #prepareProgram(bytes: Uint8Array, { canonicalNan }: JobDescription): Program {
-    const { everySafepoints } = this.#data;
-    return prepareProgram(bytes, { tracking: this.#tracking, counting: everySafepoints !== undefined, canonicalNan });
+    const counting = this.#data.everySafepoints !== undefined;
+    const tellsGrowth = this.#choice.name === 'mprotect';
+    return prepareProgram(bytes, { tracking: this.#tracking, counting, canonicalNan, tellsGrowth });
   }
 
   /** Called when the policy is known. */

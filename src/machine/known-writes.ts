@@ -10,6 +10,8 @@ import type { GuestInstance } from './guest-instance.ts';
 import { PagerLink } from './pager-link.ts';
 import { ProtectedPages } from './protected-pages.ts';
 import type { GuestThreadData } from './protocol.ts';
+import { SignalProtection } from './signal-protection.ts';
+import { ThreadProtection } from './thread-protection.ts';
 import { isProtectedByKernel, type TrackerChoice, trackingOf } from './tracking-choice.ts';
 
 /** A run whose guest's writes are to be known. */
@@ -23,20 +25,27 @@ export interface WritingRun {
 }
 
 /**
- * What knows the writes of a guest whose pages are all resident: marks in its code (true), the kernel, or nothing (false). The code
- * is made by now; where the kernel takes back that it lists written pages, all count as written, which is slow and right.
+ * What knows the writes of a guest whose pages are all resident: marks in its code (true), the kernel, a handler of signals, or nothing
+ * (false). The code is made by now; where the kernel takes back that it lists written pages, all count as written, which is slow and right.
  * @throws UsageError: the kernel takes back that it tells of first writes, which nothing else could do now.
  */
 export function writesKnownBy(
   { data, policy, choice, loadsPages, notice }: WritingRun,
-  { guestMemory, rewritten }: GuestInstance,
+  instance: GuestInstance,
 ): boolean | DirtyTracker {
-  if (choice.name !== 'kernel') return trackingOf(data, policy, choice) === 'software';
+  const { guestMemory, rewritten } = instance;
+  if (choice.name === 'none' || choice.name === 'software') return trackingOf(data, policy, choice) === 'software';
   const pagesMax = (memoryLimits(rewritten.module).maximum - BIAS_WASM_PAGES) * PAGES_PER_WASM_PAGE;
-  if (isProtectedByKernel(data, policy)) {
-    assert(data.pagerLink !== undefined, 'no thread serves the faults of the guest');
+  if (choice.name === 'mprotect' || isProtectedByKernel(data, policy)) {
     const guest = { memory: guestMemory, kernels: instantiateKernels(guestMemory.memory), pagesMax };
-    return new ProtectedPages(new PagerLink(data.pagerLink), guest, { knowsAll: policy !== 'sequential', loadsPages });
+    const options = { knowsAll: policy !== 'sequential', loadsPages };
+    if (choice.name === 'mprotect') {
+      const pages = new ProtectedPages(new SignalProtection(guest, notice), guest, options);
+      instance.attachGrowth(() => pages.memoryGrown());
+      return pages;
+    }
+    assert(data.pagerLink !== undefined, 'no thread serves the faults of the guest');
+    return new ProtectedPages(new ThreadProtection(new PagerLink(data.pagerLink), guest), guest, options);
   }
   if (pagesMax === 0) return false;
   try {

@@ -96,7 +96,7 @@ export interface MachineOptions {
   readonly policy?: PolicyName;
   /**
    * How the guest's use of pages becomes known: `software`, by its own code; `kernel`, where the system can; `auto` (the default),
-   * the better of them that works here.
+   * the better of them that works here. `mprotect`, by a handler of SIGSEGV, is only for the policy `incremental` and for `fork`.
    */
   readonly tracker?: TrackerName;
   /** Whether the guest runs on while a checkpoint is saved. Default false. */

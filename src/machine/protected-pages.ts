@@ -1,33 +1,29 @@
 /**
- * First writes of a guest whose pages are all resident, each told before it is made: the kernel stops the guest at a protected page,
- * and a thread of its own (`protection-server.ts`) notes the page and lets it be written. This is the guest's thread's side, which
- * protects pages when a checkpoint is taken, and opens them itself where the host is to write.
+ * First writes of a guest whose pages are all resident, each told before it is made: a `ProtectionMechanism` stops the guest at a protected
+ * page, notes it and lets it be written. This protects pages when a checkpoint is taken, and opens them where the host is to write.
  *
  * Invariants, while the guest runs or stands at a safepoint:
  *
- * (1) A page whose state byte says `clean` is protected, and no other page is, up to the largest memory that the guest can have: so
- *     a page that it grows by is told of like any other.
+ * (1) A page whose state byte says `clean` is protected, and no other page is, up to as many as the mechanism can protect: so a page
+ *     that the guest grows by is told of like any other. (Unless the figures are blunt: then others may be, too.)
  * (2) A page is opened only by its first write: its state byte says `dirty` before it may be written, and what is being saved has
  *     it by then.
- * (3) A system call is given only pages that are open. One that would write to a protected page fails, since anybody may be told of
- *     faults of programs, and only few of those of the system.
+ * (3) A system call is given only pages that are open. One that would write to a protected page fails: nobody is told of such a fault
+ *     of the system.
  *
  * A policy that saves all pages needs to know first writes only while pages are being saved (`knowsAll` is false): between saves
  * all its pages are open.
  */
-import { SystemRefusal, addressOf } from '../kernel/c-library.ts';
-import { RangeProtection } from '../kernel/uffd.ts';
 import { MAPPED_PAGES_MAX } from '../format/paging-format.ts';
 import type { PageKernels } from '../format/page-kernels.ts';
 import type { GuestMemory, HostAccess } from '../memory/guest-memory.ts';
-import { BIAS_BYTES, controlRegion, PAGE_BYTES, PAGE_SHIFT, PageState } from '../memory/layout.ts';
+import { controlRegion, PAGE_SHIFT, PageState } from '../memory/layout.ts';
 import { allPages, type DirtyTracker } from '../pager/dirty-tracker.ts';
 import type { PagingStats } from '../pager/paging-stats.ts';
 import type { SaveGuard } from '../pager/save-guard.ts';
 import { StateScan } from '../pager/state-scan.ts';
 import type { PendingPages } from '../save/pending-pages.ts';
-import type { PagerLink } from './pager-link.ts';
-import { ProtectionFigures } from './protection-figures.ts';
+import type { ProtectionMechanism } from './protection-mechanism.ts';
 import type { RunPager } from './remote-store.ts';
 
 /** A run of pages that is protected by itself costs as much as walking over so many pages. */
@@ -44,17 +40,13 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
   pages = new Uint32Array(0);
   readonly knowsAll: boolean;
   readonly continuousCount = 0;
-  readonly #link: PagerLink;
+  readonly #mechanism: ProtectionMechanism;
   readonly #memory: GuestMemory;
   readonly #scan: StateScan;
-  readonly #pagesMax: number;
   readonly #states: Uint8Array;
-  readonly #figures = new ProtectionFigures();
-  readonly #address: number;
-  readonly #range: RangeProtection;
   #guard: SaveGuard | undefined;
-  /** Whether all first writes are told, from some moment on. */
-  #isArmed = false;
+  /** So many pages are protected, or were written since: all first writes to them are told. */
+  #armedPages = 0;
   #hostFaults = 0;
   /** Ranges that a host function may be writing to, as first and last pages. */
   readonly #held: number[] = [];
@@ -66,21 +58,15 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
    * @throws UsageError, Error: the system refuses.
    */
   constructor(
-    link: PagerLink,
+    mechanism: ProtectionMechanism,
     { memory, kernels, pagesMax }: ProtectedGuest,
     { knowsAll, loadsPages }: { readonly knowsAll: boolean; readonly loadsPages: boolean },
   ) {
-    this.#link = link;
+    this.#mechanism = mechanism;
     this.#memory = memory;
     this.#scan = new StateScan(memory, kernels);
-    this.#pagesMax = pagesMax;
     this.knowsAll = knowsAll;
-    const { buffer } = memory.memory;
-    this.#states = new Uint8Array(buffer, controlRegion.pageStates, pagesMax);
-    this.#address = addressOf(memory.bytes) + BIAS_BYTES;
-    const order = { memory: memory.memory, guestBytesMax: pagesMax * PAGE_BYTES, figures: this.#figures.buffer };
-    link.give({ kind: 'protect', ...order, pageCount: memory.pageCount });
-    this.#range = new RangeProtection(link.faultDescriptor);
+    this.#states = new Uint8Array(memory.memory.buffer, controlRegion.pageStates, pagesMax);
     this.#states.fill(PageState.dirty);
     if (knowsAll && !loadsPages) this.#arm();
     memory.attachPager(this, Infinity);
@@ -88,10 +74,7 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
 
   /** Why writes are not told any more; the run is over then. */
   get failure(): Error | undefined {
-    if (!this.#link.hasFailed || this.#isClosed) return undefined;
-    return new Error(
-      'the thread that is told of first writes to pages has ended; run the job again from its last checkpoint',
-    );
+    return this.#mechanism.failure;
   }
 
   /** What was written since nobody is told is not known: it must not be saved, nor leave. */
@@ -101,8 +84,8 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
   }
 
   /** Where a thread that saves pages sees that they may have changed before it had them. */
-  get lostWord(): { readonly words: SharedArrayBuffer; readonly index: number } {
-    return this.#link.failedWord;
+  get lostWord(): ProtectionMechanism['lostWord'] {
+    return this.#mechanism.lostWord;
   }
 
   collect(pageCount: number): number {
@@ -120,7 +103,7 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
   rearm(_pageCount: number, collected: Uint32Array, count: number, keptEnd = count): void {
     if (!this.knowsAll) return;
     this.refuseMissingPages();
-    if (this.#isArmed) this.#protectListed(collected, count);
+    if (this.#armedPages > 0) this.#protectListed(collected, count);
     else this.#arm();
     for (let i = count; i < keptEnd; i++) this.#open(collected[i], collected[i]);
     // What a host function has a view of may be written behind our back until it returns.
@@ -132,9 +115,20 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
     this.#guard = guard;
     const { pageCount } = this.#memory;
     if (pending !== undefined) {
-      this.#link.leave({ kind: 'save', pending: pending.buffers, pageCount });
+      this.#mechanism.guardSave(pending, pageCount);
       if (!this.knowsAll) this.#protectAll(pageCount);
-    } else if (!this.knowsAll && guard === undefined && this.failure === undefined) this.#open(0, this.#pagesMax - 1);
+    } else if (guard === undefined && this.failure === undefined) {
+      this.#mechanism.guardSave(undefined, pageCount);
+      if (!this.knowsAll) this.#open(0, this.#mechanism.protectablePages(pageCount) - 1);
+    }
+  }
+
+  /** The guest has more pages than before. To be told where the mechanism protects only as many as it has. */
+  memoryGrown(): void {
+    const { pageCount } = this.#memory;
+    if (this.#armedPages > 0) this.#states.fill(PageState.clean, this.#armedPages, pageCount);
+    if (this.#armedPages > 0) this.#armedPages = pageCount;
+    this.#mechanism.memoryGrown(pageCount);
   }
 
   hold(address: number, lengthBytes: number, write: boolean): void {
@@ -145,10 +139,12 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
     this.#held.push(first, last);
     const states = this.#states;
     let isOpen = true;
+    const { isBlunt } = this.#mechanism.figures;
     for (let page = first; page <= last; page++) {
-      if (states[page] !== PageState.clean) continue;
+      const isClean = states[page] === PageState.clean;
+      if (!isClean && !isBlunt) continue;
       isOpen = false;
-      this.#hostFaults += 1;
+      if (isClean) this.#hostFaults += 1;
       this.#guard?.beforeWrite(page);
     }
     if (!isOpen) this.#open(first, last);
@@ -164,7 +160,7 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
   }
 
   stats(): PagingStats {
-    const { faults, faultMs } = this.#figures;
+    const { faults, faultMs, overflows } = this.#mechanism.figures;
     const { pageCount } = this.#memory;
     return {
       frames: MAPPED_PAGES_MAX,
@@ -184,6 +180,7 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
       readAheadUsed: 0,
       protectionFaults: faults + this.#hostFaults,
       protectionUs: faults === 0 ? 0 : (1000 * faultMs) / faults,
+      mappingOverflows: overflows,
       heldOverflowMax: 0,
     };
   }
@@ -192,11 +189,7 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    try {
-      if (!this.#link.isDead) this.#link.give({ kind: 'close', pageCount: this.#memory.pageCount });
-    } finally {
-      this.#link.close();
-    }
+    this.#mechanism.close(this.#memory.pageCount);
   }
 
   /** Protects the pages of a list (ascending), neighbours by one call, or all between the first and the last of them. */
@@ -210,41 +203,30 @@ export class ProtectedPages implements DirtyTracker, HostAccess, RunPager {
       states[pages[i]] = PageState.clean;
     }
     const [first, last] = [pages[0], pages[count - 1]];
-    if (runs * PAGES_PER_RUN > last - first) return this.#protect(first, last);
+    if (runs * PAGES_PER_RUN > last - first) return this.#mechanism.protect(first, last);
     let from = 0;
     for (let i = 1; i <= count; i++) {
       if (i < count && pages[i] === pages[i - 1] + 1) continue;
-      this.#protect(pages[from], pages[i - 1]);
+      this.#mechanism.protect(pages[from], pages[i - 1]);
       from = i;
     }
   }
 
   #arm(): void {
-    this.#protectAll(this.#pagesMax);
-    this.#isArmed = true;
+    const pageCount = this.#mechanism.protectablePages(this.#memory.pageCount);
+    this.#protectAll(pageCount);
+    this.#armedPages = pageCount;
   }
 
   #protectAll(pageCount: number): void {
+    if (pageCount === 0) return;
     this.#states.fill(PageState.clean, 0, pageCount);
-    this.#protect(0, pageCount - 1);
-  }
-
-  #protect(first: number, last: number): void {
-    this.#attempt(() => this.#range.set(this.#address + first * PAGE_BYTES, (last - first + 1) * PAGE_BYTES, true));
+    this.#mechanism.protect(0, pageCount - 1);
   }
 
   #open(first: number, last: number): void {
+    if (last < first) return;
     this.#states.fill(PageState.dirty, first, last + 1);
-    this.#attempt(() => this.#range.set(this.#address + first * PAGE_BYTES, (last - first + 1) * PAGE_BYTES, false));
-  }
-
-  /** Where the other thread has ended, that is the reason and not what the system says of its descriptor. */
-  #attempt(change: () => void): void {
-    try {
-      change();
-    } catch (error) {
-      if (error instanceof SystemRefusal) this.refuseMissingPages();
-      throw error;
-    }
+    this.#mechanism.open(first, last);
   }
 }

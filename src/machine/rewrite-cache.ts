@@ -15,8 +15,11 @@ const CACHED_BYTES_MIN = 512 * 1024;
  */
 export function rewriteCached(module: Module, options: RewriteOptions, cache = FileCache.ofUser()): RewrittenModule {
   if (cache === undefined || module.bytes.length < CACHED_BYTES_MIN) return rewriteModule(module, options);
-  const { tracking, counting, canonicalNan } = options;
-  const suffix = (counting ? '-counting' : '') + (canonicalNan === true ? '-canonical' : '');
+  const { tracking, counting, canonicalNan, tellsGrowth } = options;
+  const suffix =
+    (counting ? '-counting' : '') +
+    (canonicalNan === true ? '-canonical' : '') +
+    (tellsGrowth === true ? '-growth' : '');
   const name = `${programDigest(module.bytes)}-${REWRITER_VERSION}-${tracking}${suffix}`;
   const kept = cache.read(name);
   if (kept !== undefined) {

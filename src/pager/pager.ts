@@ -381,6 +381,7 @@ export class Pager implements DirtyTracker, HostAccess {
       readAheadUsed: this.#readAheadUsed,
       protectionFaults: this.#protectionFaults,
       protectionUs: this.#protectionTimed === 0 ? 0 : (1000 * this.#protectionMs) / this.#protectionTimed,
+      mappingOverflows: 0,
       heldOverflowMax: this.#heldOverflowMax,
     };
   }

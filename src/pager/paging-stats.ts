@@ -31,6 +31,8 @@ export interface PagingStats {
   readonly protectionFaults: number;
   /** Mean time of one in the pager, microseconds, where the page was in memory. */
   readonly protectionUs: number;
+  /** Times that all pages had to be opened at once, and counted as written, since the system allows too few mappings. */
+  readonly mappingOverflows: number;
   /** The most pages that were resident beyond the frames, because host functions held them. */
   readonly heldOverflowMax: number;
 }

@@ -10,9 +10,9 @@ export function isPolicy(name: string): name is Policy {
 }
 
 /** How a program's writes become known, where runs differ in it. */
-export type Tracker = 'software' | 'kernel';
+export type Tracker = 'software' | 'kernel' | 'mprotect';
 
-export const TRACKERS: readonly Tracker[] = ['software', 'kernel'];
+export const TRACKERS: readonly Tracker[] = ['software', 'kernel', 'mprotect'];
 
 /** `continuous + fork, kernel` */
 export function cellLabel({

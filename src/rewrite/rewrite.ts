@@ -45,6 +45,8 @@ export interface RewriteOptions {
   readonly doors?: boolean;
   /** NaNs that the program can see have the same bits on every processor; see `nan-analysis.ts`. */
   readonly canonicalNan?: boolean;
+  /** The machine is called, through an entry that it adds behind all functions, when the memory has grown. Not where accesses are checked. */
+  readonly tellsGrowth?: boolean;
 }
 
 /** A rewritten program and what the machine must know of it. */
@@ -102,8 +104,10 @@ export function rewriteModule(module: Module, options: RewriteOptions, kept?: Ke
     fault: undefined,
   };
   const runtime = checksAccesses(options.tracking)
-    ? pagedRuntime(runtimeContext, types)
-    : makeRuntimeFunctions(runtimeContext);
+    ? runtimeWithEntry(runtimeContext, 'fault', runtimeTypes.i32x3ToI32)
+    : options.tellsGrowth === true
+      ? runtimeWithEntry(runtimeContext, 'growth', runtimeTypes.nothing)
+      : makeRuntimeFunctions(runtimeContext);
   const runtimeFunctions = new Map(runtime.map(({ key }, k) => [key, firstRuntime + k]));
   const behindDoors = options.doors === true ? functionsBehindDoors(module, graph) : [];
   const firstDoor = firstRuntime + runtime.length;
@@ -156,11 +160,11 @@ export function rewriteModule(module: Module, options: RewriteOptions, kept?: Ke
   return { bytes, module, graph, options, runtimeFunctions, doors, addedFunctionTypes };
 }
 
-/** The runtime functions of a paged guest, whose `ensure` calls an entry that the machine adds behind all functions. */
-function pagedRuntime(context: RuntimeContext, types: TypeSection): RuntimeFunction[] {
-  const fault = { table: context.module.tables.length, typeIndex: types.indexOf(runtimeTypes.i32x3ToI32) };
-  const { length } = makeRuntimeFunctions({ ...context, fault: { ...fault, entry: 0 } });
-  return makeRuntimeFunctions({ ...context, fault: { ...fault, entry: context.firstIndex + length } });
+/** Runtime functions that call the machine: a paged guest's `ensure`, or `memory.grow`. Its entry will be behind all functions. */
+function runtimeWithEntry(context: RuntimeContext, what: 'fault' | 'growth', type: FunctionType): RuntimeFunction[] {
+  const place = { table: context.module.tables.length, typeIndex: context.types.indexOf(type) };
+  const { length } = makeRuntimeFunctions({ ...context, [what]: { ...place, entry: 0 } });
+  return makeRuntimeFunctions({ ...context, [what]: { ...place, entry: context.firstIndex + length } });
 }
 
 /** Emits all code, one function at a time, and the module around it. */

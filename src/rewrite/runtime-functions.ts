@@ -50,8 +50,17 @@ export interface RuntimeContext {
   /** Types of the tables of saved references, which follow the table of all functions. */
   readonly savedTypes: readonly number[];
   readonly types: TypeSection;
-  /** How `ensure` calls the pager: through this entry of the table of all functions, with the type of that index. */
-  readonly fault: { readonly table: number; readonly entry: number; readonly typeIndex: number } | undefined;
+  /** How `ensure` calls the pager. */
+  readonly fault: MachineEntry | undefined;
+  /** How `memory.grow` tells the machine that it was done; undefined: it does not. */
+  readonly growth?: MachineEntry;
+}
+
+/** A function of the machine: an entry of the table of all functions, with the type of that index. */
+export interface MachineEntry {
+  readonly table: number;
+  readonly entry: number;
+  readonly typeIndex: number;
 }
 
 /** Name of the runtime function that stands for an instruction with these immediates. */
@@ -187,7 +196,7 @@ class RuntimeBuilder {
     this.#add(RuntimeKey.markPages, runtimeTypes.i32x3, code);
   }
 
-  #ensure({ table, entry, typeIndex }: NonNullable<RuntimeContext['fault']>): void {
+  #ensure({ table, entry, typeIndex }: MachineEntry): void {
     this.#add(RuntimeKey.ensure, runtimeTypes.i32x3, ensureCode(typeIndex, table, entry), [[3, I]]);
   }
 
@@ -204,7 +213,13 @@ class RuntimeBuilder {
 
   #grow(): void {
     const code = new ByteWriter();
-    code.pair(Op.localGet, 0).pair(Op.memoryGrow, 0).pair(Op.localTee, 0).pair(Op.i32Const, 0x7f).u8(Op.i32Eq);
+    const { growth } = this.#context;
+    code.pair(Op.localGet, 0).pair(Op.memoryGrow, 0);
+    if (growth !== undefined) {
+      code.pair(Op.localSet, 0).u8(Op.i32Const).s32(growth.entry);
+      code.u8(Op.callIndirect).u32(growth.typeIndex).u32(growth.table).pair(Op.localGet, 0);
+    }
+    code.pair(Op.localTee, 0).pair(Op.i32Const, 0x7f).u8(Op.i32Eq);
     code.pair(Op.if, I).pair(Op.i32Const, 0x7f).u8(Op.else);
     code.pair(Op.localGet, 0).u8(Op.i32Const).s32(BIAS_WASM_PAGES).u8(Op.i32Sub).u8(Op.end);
     this.#add(String(Op.memoryGrow), runtimeTypes.i32ToI32, code);

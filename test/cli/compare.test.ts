@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { comparisonText } from '../../src/report/comparison-text.ts';
 import { parseComparison } from '../../src/report/comparison.ts';
 import { continuo, program, scratch, workload } from './continuo.ts';
-import { kernelProtects } from '../kernel/kernel-protection-here.ts';
+import { faultTrackers, protectingTrackers } from '../support/trackers.ts';
 import { exits } from './guests.ts';
 
 it('compare runs a program under every policy and writes table, JSON and page', async () => {
@@ -40,24 +40,41 @@ it('compare runs a program under every policy and writes table, JSON and page', 
   }
 });
 
-it.runIf(kernelProtects)('compare shows protection faults of the kernel beside those of the code', async () => {
-  const json = join(scratch(), 'result.json');
-  const options = ['--tracker', 'software', '--tracker', 'kernel', '--policy', 'incremental', '--every', '10steps'];
-  const words = [...options, '--rounds', '1', '--json', json, workload('apsp.directed'), '120', '1'];
-  const { exitCode, stdout } = await continuo(['compare', ...words]);
-  expect(exitCode).toBe(0);
-  const comparison = parseComparison(readFileSync(json, 'utf8'), json);
-  expect(stdout).toBe(comparisonText(comparison));
-  for (const label of ['incremental', 'incremental \\+ fork']) {
-    for (const tracker of ['software', 'kernel']) {
-      expect(stdout).toMatch(new RegExp(`^${label}, ${tracker} .* [0-9.]+ × [0-9.]+ µs `, 'm'));
+it.runIf(faultTrackers.length > 0)(
+  'compare shows protection faults of the system beside those of the code',
+  async () => {
+    const json = join(scratch(), 'result.json');
+    const options = [...protectingTrackers.flatMap((tracker) => ['--tracker', tracker]), '--every', '10steps'];
+    const policies = ['--policy', 'incremental', '--policy', 'sequential'];
+    const words = [...options, ...policies, '--rounds', '1', '--json', json, workload('apsp.directed'), '120', '1'];
+    const { exitCode, stdout } = await continuo(['compare', ...words]);
+    expect(exitCode).toBe(0);
+    const comparison = parseComparison(readFileSync(json, 'utf8'), json);
+    expect(stdout).toBe(comparisonText(comparison));
+    for (const label of ['incremental', 'incremental \\+ fork']) {
+      for (const tracker of protectingTrackers) {
+        expect(stdout).toMatch(new RegExp(`^${label}, ${tracker} .* [0-9.]+ × [0-9.]+ µs `, 'm'));
+      }
     }
-  }
-  const protection = (name: string): number[] =>
-    comparison.cells.filter(({ tracker }) => tracker === name).map(({ runs }) => runs[0].faults.protection);
-  expect(protection('kernel')).toHaveLength(2);
-  expect(protection('kernel')).toEqual(protection('software'));
-  expect(comparison.cells.filter(({ tracker }) => tracker === undefined).map(({ policy }) => policy)).toEqual(['none']);
+    const protection = (name: string): number[] =>
+      comparison.cells
+        .filter(({ tracker, policy }) => tracker === name && policy === 'incremental')
+        .map(({ runs }) => runs[0].faults.protection);
+    expect(protection('software')).toHaveLength(2);
+    for (const tracker of faultTrackers) expect(protection(tracker), tracker).toEqual(protection('software'));
+    expect(comparison.cells.filter(({ tracker }) => tracker === undefined).map(({ policy }) => policy)).toEqual([
+      'none',
+    ]);
+    // What a tracker cannot have is left out for it.
+    const sequential = comparison.cells.filter(({ policy, fork }) => policy === 'sequential' && !fork);
+    expect(sequential.map(({ tracker }) => tracker)).toEqual(protectingTrackers.filter((name) => name !== 'mprotect'));
+  },
+);
+
+it('compare refuses a tracker that none of the policies can have', async () => {
+  const words = ['--policy', 'continuous', '--no-fork', '--tracker', 'mprotect', workload('fib'), '20', '1'];
+  const refused = await continuo(['compare', ...words]);
+  expect(refused).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('--policy incremental') });
 });
 
 it('compare names a program that does not end well, and a policy that there is not', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { kernelPagingObstacle } from '../../src/kernel/paging-probe.ts';
 import { kernelTrackingObstacle } from '../../src/kernel/tracking-probe.ts';
+import { pageGuardObstacle } from '../../src/kernel/page-guard-probe.ts';
 import { command, continuo, root, scratch } from './continuo.ts';
 
 interface Probe {
@@ -35,6 +36,7 @@ describe('continuo doctor', () => {
     expect(find(probes, 'Node.js')).toMatchObject({ works: true, found: expect.stringContaining(process.version) });
     expect(find(probes, '--tracker kernel').works).toBe(kernelTrackingObstacle() === undefined);
     expect(find(probes, '--tracker kernel --memory').works).toBe(kernelPagingObstacle() === undefined);
+    expect(find(probes, '--tracker mprotect').works).toBe(pageGuardObstacle() === undefined);
     expect(find(probes, 'file system').found).toMatch(/(µs|ms| s) for a page \(median of 20\)$/);
     expect(readdirSync(folder), 'what it tried out is removed').toEqual([]);
   });
@@ -59,7 +61,13 @@ describe('continuo doctor', () => {
       env: { NODE_OPTIONS: `--require ${without}` },
     });
     expect(exitCode).toBe(0);
-    for (const name of ['koffi', 'userfaultfd, faults of programs', 'PAGEMAP_SCAN', '--tracker kernel']) {
+    for (const name of [
+      'koffi',
+      'userfaultfd, faults of programs',
+      'PAGEMAP_SCAN',
+      '--tracker kernel',
+      '--tracker mprotect',
+    ]) {
       const probe = find(parse(stdout), name);
       expect(probe, name).toMatchObject({ works: false });
       if (process.platform === 'linux') expect(`${probe.found} ${probe.advice}`).toContain('koffi');

@@ -1,16 +1,13 @@
 // A guest that changes more pages than can be copied while they are saved: it is stopped in its write until the thread that saves has taken the
 // page, which that thread begins only after a while.
-//   node test/kernel/full-copy-room.mjs
+//   node test/kernel/full-copy-room.mjs TRACKER
 import assert from 'node:assert/strict';
 import { Worker } from 'node:worker_threads';
-import { instantiateKernels } from '../../dist/format/page-kernels.js';
-import { PagerLink } from '../../dist/machine/pager-link.js';
-import { PagerWorker } from '../../dist/machine/pager-worker.js';
-import { ProtectedPages } from '../../dist/machine/protected-pages.js';
 import { GuestMemory } from '../../dist/memory/guest-memory.js';
 import { BIAS_BYTES, BIAS_WASM_PAGES, PAGE_BYTES, PAGES_PER_WASM_PAGE } from '../../dist/memory/layout.js';
 import { CopyOnWrite } from '../../dist/save/copy-on-write.js';
 import { PendingPages, roomForCopies } from '../../dist/save/pending-pages.js';
+import { protect } from './protection-mechanisms.mjs';
 
 const COPIES = 2;
 const SAVER_REST_MS = 300;
@@ -19,12 +16,7 @@ const memory = new GuestMemory(new WebAssembly.Memory(limits));
 const saved = new SharedArrayBuffer(PAGES_PER_WASM_PAGE * PAGE_BYTES);
 const done = new Int32Array(new SharedArrayBuffer(4));
 
-const worker = new PagerWorker(
-  () => {},
-  (error) => assert.fail(error),
-);
-const guest = { memory, kernels: instantiateKernels(memory.memory), pagesMax: PAGES_PER_WASM_PAGE };
-const pages = new ProtectedPages(new PagerLink(worker.link), guest, { knowsAll: true, loadsPages: false });
+const { pages, end } = protect(process.argv[2], memory, { wasmPagesMax: 1, knowsAll: true });
 memory.bytes.fill(1, BIAS_BYTES);
 const writtenCount = pages.collect(memory.pageCount);
 assert.equal(writtenCount, memory.pageCount);
@@ -69,7 +61,6 @@ assert(
 );
 assert(memory.bytes.subarray(BIAS_BYTES).every((byte) => byte === 2));
 pages.guardSave(undefined);
-pages.close();
-worker.stop();
+end();
 await saver.terminate();
 console.log(JSON.stringify({ copies: guard.copyFaults, waited }));

@@ -1,6 +1,7 @@
 /**
- * Guests that the kernel stops at first writes to pages, for the policy `incremental` and for `--fork`: they leave what they leave under the
- * software's protection, with checkpoints of the same pages, and none of them hangs, whatever becomes of the thread that serves the faults.
+ * Guests that are stopped at first writes to pages, by the kernel or by mprotect, for the policy `incremental` and for `--fork`: they leave
+ * what they leave under the software's protection, with checkpoints of the same pages, and none of them hangs, whatever becomes of the
+ * thread that serves the faults.
  */
 import { spawnSync } from 'node:child_process';
 import { chownSync, mkdirSync, readFileSync } from 'node:fs';
@@ -10,8 +11,8 @@ import { command, continuo, program, RunningCommand, scratch, sleep, workload } 
 import { COPIES, counted, counts } from '../cli/guests.ts';
 import { killUntilDone, seed } from '../machine/kill-schedule.ts';
 import { Random } from '../support/random.ts';
+import { faultTrackers } from '../support/trackers.ts';
 import { referenceDigests } from '../workloads/reference.ts';
-import { kernelProtects } from './kernel-protection-here.ts';
 import { nobody, script, setpriv, writesForEver } from './machine-script.ts';
 
 const TEST_MS = 120_000;
@@ -74,35 +75,35 @@ const GROWS = `(module
     (i32.store (i32.const 4) (i32.const 5))
     (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))`;
 
-describe.runIf(kernelProtects)('first writes told by the kernel', { timeout: TEST_MS }, () => {
+describe.each(faultTrackers)('first writes told by faults, %s', { timeout: TEST_MS }, (tracker) => {
   describe.each(WAYS)('$way', ({ options }) => {
     it.each([
       { name: 'apsp', size: 200, steps: 20 },
       { name: 'floyd-warshall', size: 160, steps: 10 },
       { name: 'matmul', size: 130, steps: 10 },
     ])('saves the same pages of $name under either tracker', async ({ name, size, steps }) => {
-      const of = async (tracker: string): Promise<Stats> => {
+      const of = async (by: string): Promise<Stats> => {
         const words = [...options, '--job', join(scratch(), 'job'), '--interval', 'none', '--every', `${steps}steps`];
-        const args = ['--tracker', tracker, workload(`${name}.directed`), String(size), '3'];
+        const args = ['--tracker', by, workload(`${name}.directed`), String(size), '3'];
         const { exitCode, stdout, stderr, stats } = await run([...words, ...args]);
-        expect({ exitCode, stderr, tracker: stats.tracker }).toEqual({ exitCode: 0, stderr: '', tracker });
+        expect({ exitCode, stderr, tracker: stats.tracker }).toEqual({ exitCode: 0, stderr: '', tracker: by });
         expect(stdout).toContain(digestOf(name, size));
         return stats;
       };
-      const [software, kernel] = [await of('software'), await of('kernel')];
+      const [software, told] = [await of('software'), await of(tracker)];
       const written = ({ checkpoints }: Stats): number[] => checkpoints.map(({ pagesWritten }) => pagesWritten);
       const dirty = ({ checkpoints }: Stats): number[] => checkpoints.map(({ dirtyPages }) => dirtyPages);
-      expect(kernel.checkpoints.length).toBeGreaterThan(4);
-      expect(written(kernel)).toEqual(written(software));
-      const forked = kernel.checkpoints.filter((one) => one.forked).length;
+      expect(told.checkpoints.length).toBeGreaterThan(4);
+      expect(written(told)).toEqual(written(software));
+      const forked = told.checkpoints.filter((one) => one.forked).length;
       expect(forked).toBe(software.checkpoints.filter((one) => one.forked).length);
-      expect(kernel.faults.copy).toBe(sum(kernel.checkpoints.map(({ copyFaults }) => copyFaults)));
+      expect(told.faults.copy).toBe(sum(told.checkpoints.map(({ copyFaults }) => copyFaults)));
       if (options.includes('sequential')) return;
-      expect(dirty(kernel)).toEqual(dirty(software));
+      expect(dirty(told)).toEqual(dirty(software));
       // Each page once in each interval.
-      expect(kernel.faults.protection).toBe(sum(dirty(kernel)));
-      expect(kernel.faults.protectionUs).toBeGreaterThan(0);
-      if (options.includes('incremental')) expect(kernel.faults.protection).toBe(software.faults.protection);
+      expect(told.faults.protection).toBe(sum(dirty(told)));
+      expect(told.faults.protectionUs).toBeGreaterThan(0);
+      if (options.includes('incremental')) expect(told.faults.protection).toBe(software.faults.protection);
     });
 
     it('goes on where it was killed, under either tracker', async () => {
@@ -112,8 +113,8 @@ describe.runIf(kernelProtects)('first writes told by the kernel', { timeout: TES
       const words = [...options, '--job', join(folder, 'job'), '--interval', '15ms', '--verbose', '--stdout', output];
       let turn = 0;
       const args = (): string[] => {
-        const tracker = turn++ % 3 === 2 ? 'software' : 'kernel';
-        return ['run', ...words, '--tracker', tracker, workload('apsp'), '420', '3'];
+        const by = turn++ % 3 === 2 ? 'software' : tracker;
+        return ['run', ...words, '--tracker', by, workload('apsp'), '420', '3'];
       };
       const { exitCode } = await killUntilDone(args, random, 400);
       expect(exitCode, `seed ${seed}`).toBe(0);
@@ -125,20 +126,16 @@ describe.runIf(kernelProtects)('first writes told by the kernel', { timeout: TES
       const output = join(folder, 'output');
       const path = program(folder, 'counts', counts(60, 5_000_000));
       const words = [...options, '--job', join(folder, 'job'), '--interval', '10ms', '--verbose', '--stdout', output];
-      await killUntilDone(['run', ...words, '--tracker', 'kernel', path], new Random(seed), 200);
+      await killUntilDone(['run', ...words, '--tracker', tracker, path], new Random(seed), 200);
       expect(readFileSync(output, 'utf8'), `seed ${seed}`).toBe(counted(60));
     });
 
     it('knows memory that grows', async () => {
       const folder = scratch();
       const path = program(folder, 'grows', GROWS);
-      const words = [...options, '--tracker', 'kernel', '--job', join(folder, 'job'), '--interval', '10ms'];
+      const words = [...options, '--tracker', tracker, '--job', join(folder, 'job'), '--interval', '10ms'];
       const { exitCode, stdout, stats } = await run([...words, path]);
-      expect({ exitCode, stdout, tracker: stats.tracker }).toEqual({
-        exitCode: 0,
-        stdout: 'done\n',
-        tracker: 'kernel',
-      });
+      expect({ exitCode, stdout, by: stats.tracker }).toEqual({ exitCode: 0, stdout: 'done\n', by: tracker });
       const { dirtyPages, trigger } = stats.checkpoints.at(-1)!;
       expect(trigger).toBe('end');
       if (!options.includes('sequential'))
@@ -151,7 +148,7 @@ describe.runIf(kernelProtects)('first writes told by the kernel', { timeout: TES
       const folder = scratch();
       const path = program(folder, 'copies', COPIES);
       const input = Array.from({ length: 20_000 }, (_, k) => `line ${k}\n`).join('');
-      const words = [...options, '--tracker', 'kernel', '--job', join(folder, 'job'), '--interval', '5ms', path];
+      const words = [...options, '--tracker', tracker, '--job', join(folder, 'job'), '--interval', '5ms', path];
       const { exitCode, stdout } = await run(words, { input });
       expect(exitCode).toBe(0);
       expect(stdout).toContain(input);
@@ -159,34 +156,37 @@ describe.runIf(kernelProtects)('first writes told by the kernel', { timeout: TES
 
     it('works with the garbage of all threads collected all the time', () => {
       const engine = ['--gc-interval=300', '--stress-compaction'];
-      const words = [...options, '--tracker', 'kernel', '--interval', '10ms', '--job', join(scratch(), 'job')];
+      const words = [...options, '--tracker', tracker, '--interval', '10ms', '--job', join(scratch(), 'job')];
       const args = [...engine, command, 'run', ...words, workload('sort'), '20000', '3'];
       const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
       expect(stdout).toMatch(/^sort size=20000 seed=3 digest=[0-9a-f]{16}\n$/);
     });
 
-    it('is stopped with an error when the thread that serves its faults dies, and goes on from its checkpoint', async () => {
-      const job = join(scratch(), 'job');
-      const policy = `policy: '${options[1]}', fork: ${options.includes('--fork')}`;
-      const machine = `job: ${JSON.stringify(job)}, ${policy}, tracker: 'kernel', intervalMs: 10`;
-      const { exitCode, output } = await script(writesForEver(machine, 'pager.terminate();'), 20_000);
-      expect({ exitCode, output }).toMatchObject({
-        exitCode: 7,
-        output: expect.stringContaining('the thread that is told of first writes to pages has ended'),
-      });
-      // The save that was under way may have left its file, which does not count.
-      expect((await continuo(['verify', job])).stderr).toMatch(/^$|byte 0: .* a save was interrupted there/);
-      const going = new RunningCommand(['resume', job, '--verbose', '--tracker', 'kernel']);
-      await going.waitFor('goes on from');
-      going.kill('SIGTERM');
-      expect(await going.ended).toMatchObject({ exitCode: 85 });
-      expect(await continuo(['verify', job])).toMatchObject({ exitCode: 0, stderr: '' });
-    });
+    it.runIf(tracker === 'kernel')(
+      'is stopped with an error when the thread that serves its faults dies, and goes on from its checkpoint',
+      async () => {
+        const job = join(scratch(), 'job');
+        const policy = `policy: '${options[1]}', fork: ${options.includes('--fork')}`;
+        const machine = `job: ${JSON.stringify(job)}, ${policy}, tracker: '${tracker}', intervalMs: 10`;
+        const { exitCode, output } = await script(writesForEver(machine, 'pager.terminate();'), 20_000);
+        expect({ exitCode, output }).toMatchObject({
+          exitCode: 7,
+          output: expect.stringContaining('the thread that is told of first writes to pages has ended'),
+        });
+        // The save that was under way may have left its file, which does not count.
+        expect((await continuo(['verify', job])).stderr).toMatch(/^$|byte 0: .* a save was interrupted there/);
+        const going = new RunningCommand(['resume', job, '--verbose', '--tracker', tracker]);
+        await going.waitFor('goes on from');
+        going.kill('SIGTERM');
+        expect(await going.ended).toMatchObject({ exitCode: 85 });
+        expect(await continuo(['verify', job])).toMatchObject({ exitCode: 0, stderr: '' });
+      },
+    );
 
     it('does not keep a process from exiting', async () => {
       const policy = `policy: '${options[1]}', fork: ${options.includes('--fork')}`;
-      const machine = `job: ${JSON.stringify(join(scratch(), 'job'))}, ${policy}, tracker: 'kernel', intervalMs: 10`;
+      const machine = `job: ${JSON.stringify(join(scratch(), 'job'))}, ${policy}, tracker: '${tracker}', intervalMs: 10`;
       const { exitCode, output } = await script(writesForEver(machine, 'process.exit(3);'), 20_000);
       expect({ exitCode, output }).toEqual({ exitCode: 3, output: '' });
     });
@@ -201,7 +201,7 @@ describe.runIf(kernelProtects)('first writes told by the kernel', { timeout: TES
       const words = [
         ...options,
         '--tracker',
-        'kernel',
+        tracker,
         '--job',
         join(home, 'job'),
         '--interval',
@@ -215,16 +215,16 @@ describe.runIf(kernelProtects)('first writes told by the kernel', { timeout: TES
       if (/Cannot find module|permission denied/i.test(stderr)) skip('this directory cannot be read by other users');
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
       expect(stdout).toContain(digestOf('apsp', 300));
-      expect(JSON.parse(readFileSync(stats, 'utf8'))).toMatchObject({ tracker: 'kernel' });
+      expect(JSON.parse(readFileSync(stats, 'utf8'))).toMatchObject({ tracker });
     });
 
-    it('is refused where the kernel cannot be asked, with the reason', async () => {
+    it('is refused where the system cannot be asked, with the reason', async () => {
       const env = { NODE_OPTIONS: `--require ${join(import.meta.dirname, 'without-koffi.cjs')}` };
-      const words = [...options, '--tracker', 'kernel', '--job', join(scratch(), 'job'), workload('fib'), '20', '1'];
+      const words = [...options, '--tracker', tracker, '--job', join(scratch(), 'job'), workload('fib'), '20', '1'];
       const { exitCode, stderr } = await continuo(['run', ...words], { env });
       expect({ exitCode, stderr }).toMatchObject({
         exitCode: 2,
-        stderr: expect.stringMatching(/--tracker kernel cannot be had here: .*koffi/),
+        stderr: expect.stringMatching(`--tracker ${tracker} cannot be had here: .*koffi`),
       });
     });
   });
@@ -232,7 +232,7 @@ describe.runIf(kernelProtects)('first writes told by the kernel', { timeout: TES
   it('is stopped by a signal while a checkpoint is saved, with one more', async () => {
     const path = program(scratch(), 'counts', counts(60, 5_000_000));
     const job = ['--job', join(scratch(), 'job'), '--fork', '--interval', '20ms', '--verbose'];
-    const running = new RunningCommand(['run', ...job, '--tracker', 'kernel', path]);
+    const running = new RunningCommand(['run', ...job, '--tracker', tracker, path]);
     await running.waitFor('checkpoint 2 ');
     await sleep(50);
     running.kill('SIGTERM');
@@ -241,7 +241,7 @@ describe.runIf(kernelProtects)('first writes told by the kernel', { timeout: TES
   });
 });
 
-describe.runIf(kernelProtects)('memory under protection by the kernel', { timeout: TEST_MS }, () => {
+describe.each(faultTrackers)('memory under protection, %s', { timeout: TEST_MS }, (tracker) => {
   const limits = { encoding: 'utf8', timeout: 60_000 } as const;
   const check = ({ status, stdout, stderr }: { status: number | null; stdout: string; stderr: string }): void => {
     expect({ status, stderr }, `seed ${seed}`).toEqual({ status: 0, stderr: '' });
@@ -251,22 +251,26 @@ describe.runIf(kernelProtects)('memory under protection by the kernel', { timeou
   };
 
   it('is written by programs, host functions and system calls, and each page is known and saved as it was', () => {
-    check(spawnSync(process.execPath, [MEMORY_SCRIPT, String(seed), '150'], limits));
+    check(spawnSync(process.execPath, [MEMORY_SCRIPT, tracker, String(seed), '150'], limits));
   });
 
   it('… with the garbage of both threads collected all the time', () => {
     const engine = ['--gc-interval=300', '--stress-compaction'];
-    check(spawnSync(process.execPath, [...engine, MEMORY_SCRIPT, String(seed), '20'], limits));
+    check(spawnSync(process.execPath, [...engine, MEMORY_SCRIPT, tracker, String(seed), '20'], limits));
   });
 
   it('waits for the save where there is no more room for copies', () => {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [FULL_ROOM_SCRIPT], limits);
+    const { status, stdout, stderr } = spawnSync(process.execPath, [FULL_ROOM_SCRIPT, tracker], limits);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(JSON.parse(stdout)).toEqual({ copies: 2, waited: true });
   });
 
   it.runIf(setpriv)('… by a user without rights', ({ skip }) => {
-    const ended = spawnSync('setpriv', [...nobody, process.execPath, MEMORY_SCRIPT, String(seed), '40'], limits);
+    const ended = spawnSync(
+      'setpriv',
+      [...nobody, process.execPath, MEMORY_SCRIPT, tracker, String(seed), '40'],
+      limits,
+    );
     if (/Cannot find module|permission denied/i.test(ended.stderr))
       skip('this directory cannot be read by other users');
     check(ended);

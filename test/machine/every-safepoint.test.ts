@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { RunningCommand, continuo, scratch, workload } from '../cli/continuo.ts';
-import { trackers } from '../support/trackers.ts';
+import { faultTrackers, trackers } from '../support/trackers.ts';
 import { referenceDigests, rowDigests } from '../workloads/reference.ts';
 
 const hex = (digest: bigint): string => digest.toString(16).padStart(16, '0');
@@ -21,11 +21,14 @@ describe.each([
   const expected = [...rows, result].join('');
   const args = [workload(name), String(size), String(seed), ...(name === 'apsp' ? ['--print-rows'] : [])];
 
-  it.each(trackers)('gives the result of the reference with a checkpoint at every safepoint, %s', async (tracker) => {
+  it.each([
+    ...trackers.map((tracker) => ['--tracker', tracker]),
+    ...faultTrackers.map((tracker) => ['--tracker', tracker, '--policy', 'incremental']),
+    ...faultTrackers.map((tracker) => ['--tracker', tracker, '--fork']),
+  ])('gives the result of the reference with a checkpoint at every safepoint, %s %s %s %s', async (...way) => {
     const folder = scratch();
     const stats = join(folder, 'stats');
-    const job = ['--job', join(folder, 'job'), '--tracker', tracker];
-    const options = [...job, '--every', '1', '--interval', 'none', '--stats', stats];
+    const options = ['--job', join(folder, 'job'), ...way, '--every', '1', '--interval', 'none', '--stats', stats];
     expect(await continuo(['run', ...options, ...args])).toMatchObject({ exitCode: 0, stdout: expected, stderr: '' });
     const { checkpoints }: { checkpoints: { trigger: string }[] } = JSON.parse(readFileSync(stats, 'utf8'));
     expect(checkpoints.filter(({ trigger }) => trigger === 'safepoints').length).toBeGreaterThan(checkpointsMin);

@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { RunningCommand, continuo, program, scratch, workload } from '../cli/continuo.ts';
 import { counted, counts } from '../cli/guests.ts';
 import { Random } from '../support/random.ts';
-import { pagingTrackers, protectingTrackers } from '../support/trackers.ts';
+import { faultTrackers, pagingTrackers, protectingTrackers } from '../support/trackers.ts';
 import { referenceDigests } from '../workloads/reference.ts';
 import { killUntilDone, seed } from './kill-schedule.ts';
 
@@ -63,9 +63,12 @@ describe.each(POLICIES)('%s', (policy) => {
     const draw = (): string[] => {
       const options = ['run', '--job', join(folder, 'job'), '--policy', policy, '--verbose', '--stdout', output];
       options.push('--interval', ['7ms', '20ms', '60ms'][random.below(3)]);
-      options.push('--tracker', tracker);
-      if (random.chance(0.5)) options.push('--fork');
-      const isPaged = pagingTrackers.includes(tracker) && random.chance(0.5);
+      const forks = random.chance(0.5);
+      if (forks) options.push('--fork');
+      const isPaged = tracker !== 'mprotect' && pagingTrackers.includes(tracker) && random.chance(0.5);
+      // That one is refused where no first write needs to be told.
+      const isTold = policy === 'incremental' || (forks && policy !== 'none');
+      options.push('--tracker', tracker === 'mprotect' && !isTold ? 'software' : tracker);
       if (isPaged) options.push('--memory', ['60p', '300p', '2000p'][random.below(3)]);
       return [...options, workload(name), String(size), '3'];
     };
@@ -155,13 +158,11 @@ describe('a save that fails', () => {
     ['incremental', '--quiet'],
     ['sequential', '--fork'],
     ['incremental', '--fork'],
-    ...(protectingTrackers.includes('kernel')
-      ? [
-          ['incremental', '--tracker=kernel'],
-          ['sequential', '--tracker=kernel', '--fork'],
-          ['incremental', '--tracker=kernel', '--fork'],
-        ]
-      : []),
+    ...faultTrackers.flatMap((tracker) => [
+      ['incremental', `--tracker=${tracker}`],
+      ['sequential', `--tracker=${tracker}`, '--fork'],
+      ['incremental', `--tracker=${tracker}`, '--fork'],
+    ]),
   ])('%s %s ends the run with the reason, and the last checkpoint stands', async (policy, ...options) => {
     const folder = scratch();
     const [job, away] = [join(folder, 'job'), join(folder, 'away')];

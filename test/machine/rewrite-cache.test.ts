@@ -41,13 +41,17 @@ describe('the cache of rewritten programs', () => {
     }
   });
 
-  it('keeps programs with canonical NaNs apart', () => {
+  it('keeps programs with canonical NaNs apart, and those that tell of growth', () => {
     const module = decodeModule(largeProgram());
     const cache = new FileCache(join(directory, 'canonical'));
     rewriteCached(module, options, cache);
     rewriteCached(module, { ...options, canonicalNan: true }, cache);
     rewriteCached(module, { ...options, canonicalNan: false }, cache);
     expect(fs.readdirSync(join(directory, 'canonical'))).toHaveLength(2);
+    rewriteCached(module, { ...options, tracking: 'none', tellsGrowth: false }, cache);
+    const told = rewriteCached(module, { ...options, tracking: 'none', tellsGrowth: true }, cache);
+    expect(fs.readdirSync(join(directory, 'canonical'))).toHaveLength(4);
+    expect(Buffer.compare(told.bytes, rewriteModule(module, { ...options, tracking: 'none' }).bytes)).not.toBe(0);
   });
 
   it('rewrites anew when an entry was damaged', () => {

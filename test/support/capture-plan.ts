@@ -10,6 +10,7 @@ export const allOptions: readonly RewriteOptions[] = [
   { tracking: 'none', counting: false },
   { tracking: 'paged', counting: false },
   { tracking: 'singly', counting: true },
+  { tracking: 'none', counting: true, tellsGrowth: true },
 ];
 
 /** The same, each with canonical NaNs. */
@@ -18,8 +19,8 @@ export const allCanonical: readonly RewriteOptions[] = allOptions.map((options) 
   canonicalNan: true,
 }));
 
-export const optionsName = ({ tracking, counting, canonicalNan }: RewriteOptions): string =>
-  `tracking ${tracking}${counting ? ', counting' : ''}${canonicalNan === true ? ', canonical NaNs' : ''}`;
+export const optionsName = ({ tracking, counting, canonicalNan, tellsGrowth }: RewriteOptions): string =>
+  `tracking ${tracking}${counting ? ', counting' : ''}${canonicalNan === true ? ', canonical NaNs' : ''}${tellsGrowth === true ? ', growth told' : ''}`;
 
 /** What a run knows of its progress when it asks how to go on. */
 export interface Progress {

@@ -26,6 +26,7 @@ export interface Comparison {
   readonly migrations: number;
   readonly interrupts: number;
   readonly framesMax: number;
+  readonly growths: number;
 }
 
 /** The most captures of one run; beyond, every n-th safepoint is taken. */
@@ -38,7 +39,7 @@ const CAPTURES_MAX = 400;
 export function compareEverywhere(scenario: Scenario, migrationSeeds: readonly number[] = [1, 2, 3]): Comparison {
   const plain = runPlain(scenario);
   const program = new RewrittenProgram(scenario.wasm);
-  const total = { safepoints: 0, captures: 0, migrations: 0, interrupts: 0, framesMax: 0 };
+  const total = { safepoints: 0, captures: 0, migrations: 0, interrupts: 0, framesMax: 0, growths: 0 };
   const add = (figures: RunFigures): void => {
     total.captures += figures.captures;
     total.migrations += figures.migrations;
@@ -48,6 +49,7 @@ export function compareEverywhere(scenario: Scenario, migrationSeeds: readonly n
   for (const options of allOptions) {
     const figures = compareRun(plain, program, scenario, uninterrupted(options));
     total.safepoints = Math.max(total.safepoints, figures.safepoints);
+    total.growths += figures.growths;
   }
   const stride = Math.ceil((total.safepoints + 1) / CAPTURES_MAX);
   add(compareRun(plain, program, scenario, everySafepoint('software', stride)));

@@ -80,6 +80,8 @@ export interface RunFigures {
   /** The deepest captured stack, in frames. */
   framesMax: number;
   pagesCompared: number;
+  /** Times that a guest which tells so asked for more memory. */
+  growths: number;
 }
 
 interface DirtyCheck {
@@ -91,7 +93,7 @@ interface DirtyCheck {
 /** Runs a scenario rewritten, captured as a plan says, and observes what plain V8 shows of the same scenario. */
 export class RewrittenRun {
   readonly figures: RunFigures = {
-    captures: 0, migrations: 0, interrupts: 0, safepoints: 0, framesMax: 0, pagesCompared: 0,
+    captures: 0, migrations: 0, interrupts: 0, safepoints: 0, framesMax: 0, pagesCompared: 0, growths: 0,
   }; // prettier-ignore
   readonly #program: RewrittenProgram;
   readonly #scenario: Scenario;
@@ -210,6 +212,16 @@ export class RewrittenRun {
 
   #attachPager(): void {
     this.#pager = undefined;
+    if (this.#options.tellsGrowth === true) {
+      const { memory } = this.#instance;
+      let bytes = memory.buffer.byteLength;
+      this.#instance.attachGrowth(() => {
+        const grown = memory.buffer.byteLength;
+        if (grown < bytes) throw new Error('a memory shrank');
+        bytes = grown;
+        this.figures.growths++;
+      });
+    }
     if (!checksAccesses(this.#options.tracking)) return;
     this.#pager = new HostilePager(this.#instance.guestMemory, ++this.#pagerCount);
     this.#instance.attachFault(this.#pager.fault);
