@@ -2,9 +2,10 @@
  * What a first write to a protected page costs at least, in a program that does nothing else. It is the reference for
  * `protection.mjs`, which gives the protection of this project the same writes.
  *
- * Usage: protection-reference WAY PAGES ROUNDS. WAY is `thread`: synchronous write protection by userfaultfd, served by a thread on
+ * Usage: protection-reference WAY PAGES ROUNDS [STRIDE]. WAY is `thread`: synchronous write protection by userfaultfd, served by a thread on
  * the same processor; `signal`: mprotect, served by a handler of SIGSEGV in the thread itself, as libckpt does; `async`: writes are
- * let through and noted by the kernel; or `none`. Prints the microseconds that one write took, one page a write.
+ * let through and noted by the kernel; or `none`. Prints the microseconds that one write took, one page a write, every
+ * page or one of every STRIDE.
  */
 #define _GNU_SOURCE
 #include <linux/userfaultfd.h>
@@ -91,12 +92,13 @@ static void open_faults(uint64_t features) {
 }
 
 int main(int count, char **values) {
-  if (count != 4) return fprintf(stderr, "usage: protection-reference thread|signal|async|none PAGES ROUNDS\n"), 2;
+  if (count < 4) return fprintf(stderr, "usage: protection-reference thread|signal|async|none PAGES ROUNDS [STRIDE]\n"), 2;
   const char *way = values[1];
   size_t pages = atol(values[2]);
   int rounds = atoi(values[3]);
-  bytes = pages * PAGE_BYTES;
-  dirty = calloc(pages, 1);
+  size_t stride = count > 4 ? atol(values[4]) : 1;
+  bytes = pages * stride * PAGE_BYTES;
+  dirty = calloc(pages * stride, 1);
   memory = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   must(memory == MAP_FAILED ? -1 : 0, "mmap");
   must(madvise(memory, bytes, MADV_NOHUGEPAGE), "madvise");
@@ -120,13 +122,13 @@ int main(int count, char **values) {
 
   double us = 0;
   for (int round = 0; round < rounds; round++) {
-    memset(dirty, 0, pages);
+    memset(dirty, 0, pages * stride);
     if (by_thread || by_kernel) protect(memory, bytes, 1);
     if (by_signal) must(mprotect(memory, bytes, PROT_READ), "mprotect");
     struct timespec start, end;
     clock_gettime(CLOCK_MONOTONIC, &start);
     for (size_t page = 0; page < pages; page++) {
-      volatile uint32_t *word = (uint32_t *)(memory + page * PAGE_BYTES + 64);
+      volatile uint32_t *word = (uint32_t *)(memory + page * stride * PAGE_BYTES + 64);
       *word = *word + 1;
     }
     clock_gettime(CLOCK_MONOTONIC, &end);

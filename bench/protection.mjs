@@ -39,7 +39,9 @@ const obstacle = kernelProtectionObstacle() ?? pageGuardObstacle();
 if (obstacle !== undefined) throw new Error(`first writes cannot be told in each way here: ${obstacle}`);
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-protection-'));
 try {
-  const firstWrites = await measureFirstWrites();
+  const firstWrites = await measureFirstWrites(1);
+  // Each page that lies apart takes mappings of its own where it is protected by mprotect.
+  const scatteredWrites = await measureFirstWrites(2);
   const programs = [];
   for (const [name, args] of PROGRAMS) {
     if (rest.length === 0 || rest.includes(name)) programs.push(await measureProgram(name, args));
@@ -54,22 +56,30 @@ try {
     );
   }
   if (options.json)
-    writeResult(options.json, { ...machineFacts(), rounds, intervalMs, firstWrites, programs, summary });
+    writeResult(options.json, {
+      ...machineFacts(),
+      rounds,
+      intervalMs,
+      firstWrites,
+      scatteredWrites,
+      programs,
+      summary,
+    });
 } finally {
   fs.rmSync(folder, { recursive: true, force: true });
 }
 
-/** Microseconds that a first write to a page takes longer than a write to one that nobody asks about. */
-async function measureFirstWrites() {
+/** Microseconds that a first write to a page, one of every so many, takes longer than a write to one that nobody asks about. */
+async function measureFirstWrites(stride) {
   const compiled = path.join(folder, 'protection-reference');
   const source = fileURLToPath(new URL('protection-reference.c', import.meta.url));
   execFileSync('cc', ['-O2', '-o', compiled, source, '-lpthread'], { stdio: 'inherit' });
-  const program = await writingProgram();
+  const program = await writingProgram(stride);
   const references = ['thread', 'signal', 'async'];
   const turns = [];
   for (let round = 0; round < rounds; round++) {
     const reference = (way) =>
-      JSON.parse(execFileSync(compiled, [way, String(pages), String(PASSES)], { encoding: 'utf8' })).us;
+      JSON.parse(execFileSync(compiled, [way, pages, PASSES, stride].map(String), { encoding: 'utf8' })).us;
     const plain = reference('none');
     const turn = {};
     for (const way of references) turn[`C, ${way}`] = reference(way) - plain;
@@ -86,23 +96,25 @@ async function measureFirstWrites() {
   const againstC = {};
   for (const [tracker, way] of Object.entries(TRACKERS))
     againstC[`${tracker}, ${way}`] = median(turns.map((turn) => turn[tracker] / turn[`C, ${way}`]));
-  console.log(`first write to one of ${pages} pages:`, JSON.stringify({ us, againstC }));
-  return { pages, passes: PASSES, us, againstC };
+  const which = stride === 1 ? 'a page in a row' : `one of every ${stride} pages`;
+  console.log(`first write to ${which}, ${pages} in all:`, JSON.stringify({ us, againstC }));
+  return { pages, stride, passes: PASSES, us, againstC };
 }
 
 /** Takes a checkpoint, writes to each page and takes the time of that alone, again and again; prints the nanoseconds of all. */
-async function writingProgram() {
+async function writingProgram(stride) {
   const assembler = await wabt();
+  const units = Math.ceil((pages * stride) / 16) + 1;
   const parsed = assembler.parseWat(
     'writes.wat',
     `(module
       (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
       (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
       (import "continuo" "checkpoint" (func $checkpoint (result i32)))
-      (memory (export "memory") ${Math.ceil(pages / 16) + 1} ${Math.ceil(pages / 16) + 1})
+      (memory (export "memory") ${units} ${units})
       (func $pass (local $page i32) (local $at i32)
         (loop $write
-          (local.set $at (i32.shl (local.get $page) (i32.const 12)))
+          (local.set $at (i32.mul (local.get $page) (i32.const ${stride * 4096})))
           (i32.store offset=65600 (local.get $at) (i32.add (i32.load offset=65600 (local.get $at)) (i32.const 1)))
           (local.set $page (i32.add (local.get $page) (i32.const 1)))
           (br_if $write (i32.lt_u (local.get $page) (i32.const ${pages})))))
