@@ -12,6 +12,9 @@ import { machineFacts, parseArguments, writeResult } from './measure.mjs';
 
 const { options } = parseArguments({ seconds: '60', seed: String(Date.now() % 1_000_000), result: '' });
 const HANG_MS = 60_000;
+const WATCH_EVERY_MS = 1000;
+/** Of a second; a process that uses less does nothing. */
+const IDLE_SHARE = 0.01;
 const LIVES_MAX = 12;
 const STDERR_MAX = 20_000;
 const COMPACT = '/proc/sys/vm/compact_memory';
@@ -178,14 +181,23 @@ function live(random, life, place, program) {
     timers.push(setTimeout(() => signal(child, 'SIGCONT'), atMs + random(50)));
   }
   return new Promise((settle, fail) => {
-    const hang = setTimeout(() => {
+    // By processor time, so that a machine with much other work is no hang: as long as it runs it gets so much of it, or none at all.
+    let idleSinceMs = performance.now();
+    let usedBeforeMs = 0;
+    const watch = setInterval(() => {
+      const usedMs = processorMs(child.pid);
+      if (usedMs - usedBeforeMs > IDLE_SHARE * WATCH_EVERY_MS) idleSinceMs = performance.now();
+      usedBeforeMs = usedMs;
+      if (usedMs < HANG_MS && performance.now() - idleSinceMs < HANG_MS) return;
+      clearInterval(watch);
       figures.hangs++;
       const threads = threadsOf(child.pid);
       child.kill('SIGKILL');
       fail(new Error(`a hang: ${args.join(' ')}\n${threads}\n${stderr}`));
-    }, HANG_MS);
+    }, WATCH_EVERY_MS);
     child.on('close', (status) => {
-      for (const timer of [hang, ...timers]) clearTimeout(timer);
+      clearInterval(watch);
+      for (const timer of timers) clearTimeout(timer);
       if (status === null) figures.killed++;
       if (status === 85) figures.stopped++;
       settle({ status, stderr, args });
@@ -195,6 +207,18 @@ function live(random, life, place, program) {
 
 function signal(child, name) {
   if (child.kill(name)) figures.signals++;
+}
+
+/** What a process and its threads have used of processors. */
+function processorMs(pid) {
+  try {
+    const words = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1).split(' ');
+    return 10 * (Number(words[11]) + Number(words[12]));
+  } catch (error) {
+    // It has just ended.
+    if (error.code === 'ENOENT' || error.code === 'ESRCH') return 0;
+    throw error;
+  }
 }
 
 /** Where each thread of a process waits in the system, as far as it tells. */
