@@ -3,6 +3,10 @@ import { assert } from '../error/errors.ts';
 /** A run that is worth a write of its own: 64 slots, 256 KiB. Shorter ones are taken when no such run is free. */
 const GOOD_RUN_SLOTS = 64;
 const GROWTH_SLOTS_MIN = 256;
+/** A run of so many has eight free slots that fill a byte of the bits. */
+const BYTE_RUN_SLOTS = 15;
+const BYTE_LOWEST = 0x0101_0101;
+const BYTE_HIGHEST = 0x8080_8080;
 
 /**
  * Which slots of the paging file are in use, and runs of free ones on demand.
@@ -123,6 +127,7 @@ export class SlotAllocator {
   #findBetween(from: number, to: number, minimum: number, wanted: number): number {
     let slot = from;
     while (slot < to) {
+      if (minimum >= BYTE_RUN_SLOTS) slot = this.#skipShortRuns(slot, to);
       slot = this.#nextWith(false, slot, to);
       if (slot >= to) return 0;
       const end = this.#nextWith(true, slot, Math.min(to, slot + wanted));
@@ -133,6 +138,21 @@ export class SlotAllocator {
       slot = end;
     }
     return 0;
+  }
+
+  /** A slot at or after `from` before which no run of `BYTE_RUN_SLOTS` begins: a word at a time, past the many short runs of a file that is almost full. */
+  #skipShortRuns(from: number, to: number): number {
+    const bits = this.#bits;
+    const firstWord = from >>> 5;
+    const lastWord = (to - 1) >>> 5;
+    for (let word = firstWord; word <= lastWord; word++) {
+      // Below `from` nothing counts as free.
+      const used = word === firstWord ? bits[word] | ((1 << (from & 31)) - 1) : bits[word];
+      // Whether one of the four bytes is 0.
+      if (((used - BYTE_LOWEST) & ~used & BYTE_HIGHEST) === 0) continue;
+      return word === firstWord ? from : Math.max(from, 32 * word - Math.clz32(bits[word - 1]));
+    }
+    return to;
   }
 
   /** The first slot at or after `from` that is in use or free as asked; `to` when there is none below it. */

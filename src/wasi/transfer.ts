@@ -14,6 +14,8 @@ const buffer = new Uint8Array(BUFFER_BYTES);
 
 /** Pieces that one call may have, as IOV_MAX of Linux. */
 const PIECE_COUNT_MAX = 1024;
+/** Bytes that one call may move. */
+const LENGTH_MAX = 0x7fff_ffff;
 
 /** Moves bytes between a file or stream and `view`; fewer than asked for means that no more can be moved now. */
 export interface Mover {
@@ -44,7 +46,7 @@ function totalBytes(memory: GuestMemory, bytes: Uint8Array, list: number, count:
     if (address + lengthBytes > guestBytes) throw new GuestAddressError(address, lengthBytes, guestBytes);
     total += lengthBytes;
   }
-  if (total > 0x7fff_ffff) refuse(Errno.inval);
+  if (total > LENGTH_MAX) refuse(Errno.inval);
   return total;
 }
 
@@ -74,12 +76,13 @@ export function gather(memory: GuestMemory, list: number, count: number, mover: 
 
 /** Fills the pieces of `list`; returns the bytes read. A bad address in it takes nothing from the source. */
 export function scatter(memory: GuestMemory, list: number, count: number, mover: Mover): number | 'interrupted' {
-  const total = totalBytes(memory, memory.bytes, list, count);
   if (count === 1) {
     const address = memory.getUint32(list);
-    const view = memory.viewToFill(address, total);
-    if (view !== undefined) return fillOne(memory, address, view, mover);
+    const lengthBytes = memory.getUint32(list + 4);
+    const view = memory.viewToFill(address, lengthBytes);
+    if (view !== undefined && lengthBytes <= LENGTH_MAX) return fillOne(memory, address, view, mover);
   }
+  const total = totalBytes(memory, memory.bytes, list, count);
   if (total > BUFFER_BYTES) return moveEach(memory, list, count, mover, true);
   const moved = mover.move(buffer.subarray(0, total));
   if (moved === 'interrupted') return moved;

@@ -135,4 +135,39 @@ describe('the slot allocator', () => {
     expect(slots.claim(99)).toBe(true);
     expect(slots.claim(100)).toBe(false);
   });
+
+  test('takes the first good run there is, or the first of any length, whatever lies in between', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 40, max: 700 }),
+        fc.array(fc.record({ length: fc.integer({ min: 1, max: 90 }), used: fc.boolean() }), { maxLength: 60 }),
+        fc.integer({ min: 1, max: 100 }),
+        (slotCount, pieces, wanted) => {
+          const slots = new SlotAllocator(33, slotCount);
+          const free = Array.from({ length: slotCount }, (_, slot) => slot >= 33);
+          let at = 33;
+          for (const { length, used } of pieces) {
+            for (let slot = at; used && slot < Math.min(at + length, slotCount); slot++) {
+              slots.claim(slot);
+              free[slot] = false;
+            }
+            at += length;
+          }
+          const runs: [first: number, length: number][] = [];
+          for (let slot = 33; slot < slotCount; slot++) {
+            if (!free[slot]) continue;
+            const last = runs.at(-1);
+            if (last !== undefined && last[0] + last[1] === slot) last[1] += 1;
+            else runs.push([slot, 1]);
+          }
+          const good = runs.find(([, length]) => length >= Math.min(wanted, 64)) ?? runs[0];
+          fc.pre(good !== undefined);
+          slots.startSearch();
+          expect(slots.takeRun(wanted, 0)).toBe(good[0]);
+          expect(slots.runLength).toBe(Math.min(wanted, good[1]));
+        },
+      ),
+      { numRuns: 2000 },
+    );
+  });
 });
