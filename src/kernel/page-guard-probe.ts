@@ -15,14 +15,9 @@ export function pageGuardObstacle(): string | undefined {
   try {
     return tryOut();
   } catch (error) {
-    return explain(error instanceof Error ? error.message.split('\n', 1)[0] : String(error));
+    const reason = error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
+    return /koffi/.test(reason) ? `the package koffi cannot be used (${reason})` : reason;
   }
-}
-
-function explain(reason: string): string {
-  if (/page-guard\.so/.test(reason))
-    return 'its library was not built, which takes a C compiler when Continuo is installed';
-  return /koffi/.test(reason) ? `the package koffi cannot be used (${reason})` : reason;
 }
 
 function tryOut(): string | undefined {

@@ -1,12 +1,14 @@
 /** Protection of pages by mprotect(2) and a handler of SIGSEGV in the thread that writes: the binding of `native/page-guard.c`. */
 import { fileURLToPath } from 'node:url';
-import { loadLibrary, SystemRefusal } from './c-library.ts';
+import { libraryCalls, loadLibrary, SystemRefusal } from './c-library.ts';
 
 /** The same place seen from `src/kernel`, `dist/kernel` and `dist/command`. There is none where no C compiler was found. */
 const LIBRARY_URL = new URL('../../dist/native/page-guard.so', import.meta.url);
 
 function loadGuardCalls() {
-  const library = loadLibrary(fileURLToPath(LIBRARY_URL));
+  // Where the system cannot be called at all, that is the reason.
+  libraryCalls();
+  const library = loadBuilt();
   return {
     open: library.func('int page_guard_open(uintptr_t base, size_t pagesMax, void *states, void *figures, size_t max)'),
     mappingsMax: library.func('size_t page_guard_mappings_max()'),
@@ -19,6 +21,16 @@ function loadGuardCalls() {
     ),
     close: library.func('int page_guard_close(int guard)'),
   };
+}
+
+function loadBuilt(): ReturnType<typeof loadLibrary> {
+  try {
+    return loadLibrary(fileURLToPath(LIBRARY_URL));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
+    const text = `its library, which a C compiler makes when Continuo is installed or built, cannot be loaded (${reason})`;
+    throw new Error(text, { cause: error });
+  }
 }
 
 let loaded: ReturnType<typeof loadGuardCalls> | undefined;

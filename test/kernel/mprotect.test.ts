@@ -3,7 +3,7 @@
  * pages than the system has mappings for, runs that it is not for. What it has in common with the kernel's way is in `protected-runs.test.ts`.
  */
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -278,3 +278,27 @@ it('where there is no C compiler the build says so in one line, and succeeds', (
   expect(build(process.env['CC'] ?? 'cc')).toMatchObject({ status: 0, stdout: '', stderr: '' });
   expect(readdirSync(join(folder, 'dist', 'native'))).toEqual(['page-guard.so']);
 });
+
+it.runIf(guardsPages)(
+  'where it was not built, runs that ask for it are refused with the reason, and doctor says what to do',
+  () => {
+    const folder = scratch();
+    for (const name of ['command', 'assembly'])
+      cpSync(join(root, 'dist', name), join(folder, 'dist', name), { recursive: true });
+    copyFileSync(join(root, 'package.json'), join(folder, 'package.json'));
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+    const run = (...words: string[]) =>
+      spawnSync(process.execPath, [join(folder, 'dist', 'command', 'main.js'), ...words], {
+        encoding: 'utf8',
+        cwd: folder,
+      });
+    const job = ['--job', 'job', '--policy', 'incremental'];
+    const refused = run('run', ...job, '--tracker', 'mprotect', workload('fib'), '20', '1');
+    expect(refused).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(/--tracker mprotect cannot be had here: its library, which a C compiler makes/),
+    });
+    expect(run('doctor').stdout).toMatch(/no {3}--tracker mprotect .*\n.*\n *to have it: install a C compiler/);
+    expect(run('run', ...job, workload('fib'), '20', '1')).toMatchObject({ status: 0, stderr: '' });
+  },
+);
