@@ -158,7 +158,7 @@ describe.each(faultTrackers)('first writes told by faults, %s', { timeout: TEST_
       const engine = ['--gc-interval=300', '--stress-compaction'];
       const words = [...options, '--tracker', tracker, '--interval', '10ms', '--job', join(scratch(), 'job')];
       const args = [...engine, command, 'run', ...words, workload('sort'), '20000', '3'];
-      const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
+      const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: TEST_MS });
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
       expect(stdout).toMatch(/^sort size=20000 seed=3 digest=[0-9a-f]{16}\n$/);
     });
@@ -211,7 +211,7 @@ describe.each(faultTrackers)('first writes told by faults, %s', { timeout: TEST_
       ];
       const args = [...nobody, process.execPath, command, 'run', ...words, workload('apsp'), '300', '3'];
       const env = { PATH: process.env['PATH'], HOME: home, CONTINUO_CACHE: join(home, 'cache') };
-      const { status, stdout, stderr } = spawnSync('setpriv', args, { encoding: 'utf8', timeout: 60_000, env });
+      const { status, stdout, stderr } = spawnSync('setpriv', args, { encoding: 'utf8', timeout: TEST_MS, env });
       if (/Cannot find module|permission denied/i.test(stderr)) skip('this directory cannot be read by other users');
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
       expect(stdout).toContain(digestOf('apsp', 300));
@@ -242,7 +242,7 @@ describe.each(faultTrackers)('first writes told by faults, %s', { timeout: TEST_
 });
 
 describe.each(faultTrackers)('memory under protection, %s', { timeout: TEST_MS }, (tracker) => {
-  const limits = { encoding: 'utf8', timeout: 60_000 } as const;
+  const limits = { encoding: 'utf8', timeout: TEST_MS } as const;
   const check = ({ status, stdout, stderr }: { status: number | null; stdout: string; stderr: string }): void => {
     expect({ status, stderr }, `seed ${seed}`).toEqual({ status: 0, stderr: '' });
     const totals = JSON.parse(stdout) as Record<string, number>;
