@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 
 /**
@@ -30,6 +31,21 @@ export function compileOptimised(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Mo
 /** Leaves it to V8 which functions it optimises, and when. */
 export function compileInTiers(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
   return new WebAssembly.Module(bytes);
+}
+
+/** What V8 11 has by default is 1 800 000. */
+const TIERING_BUDGET = 3_600_000;
+
+/**
+ * For a process that runs nothing but the guest: V8 optimises functions with as many threads as it likes while the guest runs, which on a
+ * machine of two processors left it half of one. One processor is the guest's. And V8 takes a function for hot by the bytes of code that
+ * were run through, of which rewritten code has twice as many: with a budget for twice as many it optimises what it would of the
+ * program itself. (Clang 16.5 → 11.6 s, Yosys 12.2 → 10.4 s, Lua 8.9 → 7.8 s, on two processors.)
+ */
+export function leaveProcessorToGuest(): void {
+  setFlagsFromString(`--wasm-num-compilation-tasks=${Math.max(1, availableParallelism() - 1)}`);
+  // Later engines have other budgets, and count otherwise.
+  if (Number(process.versions.v8.split('.')[0]) === 11) setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`);
 }
 
 let hasOneRunTier = false;

@@ -1,6 +1,6 @@
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { assert } from '../error/errors.ts';
-import { enableBranchHints, enableOneRunTier } from './compilation.ts';
+import { enableBranchHints, enableOneRunTier, leaveProcessorToGuest } from './compilation.ts';
 import { ControlWords } from './control-words.ts';
 import { encodeError } from './error-transport.ts';
 import { GuestRun } from './guest-run.ts';
@@ -10,6 +10,7 @@ import type { GuestMessage, GuestThreadData } from './protocol.ts';
 function runGuest(data: GuestThreadData, port: MessagePort): void {
   enableBranchHints();
   enableOneRunTier();
+  leaveProcessorToGuest();
   const post = (message: GuestMessage): void => port.postMessage(message);
   const run = new GuestRun(data, new ControlWords(data.control), post);
   try {
