@@ -11,6 +11,17 @@ export function enableBranchHints(): void {
 }
 
 /**
+ * The same module with an empty section of this name, a letter: V8 keeps what it has compiled for whoever in the process compiles the same
+ * bytes, and would give out the code of one way of compiling for another.
+ */
+function named(bytes: Uint8Array<ArrayBuffer>, letter: string): Uint8Array<ArrayBuffer> {
+  const result = new Uint8Array(bytes.length + 4);
+  result.set(bytes);
+  result.set([0, 2, 1, letter.charCodeAt(0)], bytes.length);
+  return result;
+}
+
+/**
  * Compiles with V8's optimising compiler at once, instead of the baseline compiler first.
  *
  * V8 never replaces a running frame: a loop that starts in baseline code stays there until it ends. A resume function at
@@ -21,7 +32,7 @@ export function compileOptimised(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Mo
   setFlagsFromString('--no-liftoff');
   setFlagsFromString('--no-wasm-lazy-compilation');
   try {
-    return new WebAssembly.Module(bytes);
+    return new WebAssembly.Module(named(bytes, 'o'));
   } finally {
     setFlagsFromString('--liftoff');
     setFlagsFromString('--wasm-lazy-compilation');
@@ -68,7 +79,7 @@ export function compileForOneRun(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Mo
   if (!hasOneRunTier) return new WebAssembly.Module(bytes);
   setFlagsFromString('--no-wasm-dynamic-tiering');
   try {
-    return new WebAssembly.Module(bytes);
+    return new WebAssembly.Module(named(bytes, 'b'));
   } finally {
     setFlagsFromString('--wasm-dynamic-tiering');
   }
