@@ -2,7 +2,7 @@
 // and the run time of programs, and of each kernel in C as a program, that have all the frames they need, against plain V8's optimised
 // tier. Variants take turns. `faults` among the names measures what a fault costs.
 //   node bench/kernel-paging.mjs [--rounds N] [--touches N] [--json FILE] [faults] [program …] [kernel …]
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import wabt from 'wabt';
 import { Machine } from '../dist/index.js';
 import { kernelPagingObstacle } from '../dist/kernel/paging-probe.js';
+import { compileKernelCommand, hasClang } from './kernels/common/command.mjs';
 import { geometricMean, machineFacts, median, parseArguments, writeResult } from './measure.mjs';
 
 const { options, rest } = parseArguments({ rounds: '5', touches: '200000', json: '' });
@@ -62,7 +63,7 @@ function means(what, measured) {
 
 function kernelNames() {
   const sources = fs.readdirSync(new URL('kernels/', import.meta.url)).filter((name) => name.endsWith('.c'));
-  if (spawnSync('clang', ['--version']).status !== 0) {
+  if (!hasClang) {
     console.log('Kernels are left out: they are compiled with clang, which is not here.');
     return [];
   }
@@ -71,29 +72,12 @@ function kernelNames() {
 
 /** A command that runs a kernel as often as it takes for `KERNEL_MS`. */
 function repeatedKernel(name) {
-  const source = fileURLToPath(new URL(`kernels/${name}.c`, import.meta.url));
-  const driver = fileURLToPath(new URL('../test/machine/kernel-command.c', import.meta.url));
   const output = path.join(folder, `${name}.wasm`);
-  const extra = /^\/\/ Compile: (.*)$/m.exec(fs.readFileSync(source, 'utf8'))?.[1].split(' ') ?? [];
-  const compile = (times) => {
-    const language = [
-      '--target=wasm32',
-      '-std=c11',
-      '-O2',
-      '-ffreestanding',
-      '-nostdlib',
-      '-mbulk-memory',
-      '-msign-ext',
-    ];
-    const linking = ['-Wl,--no-entry', '-Wl,-z,stack-size=1048576'];
-    const defines = [`-DKERNEL="${source.replaceAll('\\', '/')}"`, `-DTIMES=${times}`];
-    execFileSync('clang', [...language, ...linking, ...extra, ...defines, '-o', output, driver], { stdio: 'inherit' });
-  };
-  compile(1);
+  compileKernelCommand(name, 1, output);
   const once = plainMs(output, []);
-  compile(10);
+  compileKernelCommand(name, 10, output);
   const each = Math.max(0.1, (plainMs(output, []) - once) / 9);
-  compile(Math.max(2, Math.round(KERNEL_MS / each)));
+  compileKernelCommand(name, Math.max(2, Math.round(KERNEL_MS / each)), output);
   return output;
 }
 

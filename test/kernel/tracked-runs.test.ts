@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { continuo, program, scratch, workload } from '../cli/continuo.ts';
 import { counts } from '../cli/guests.ts';
-import { compileKernelCommand, hasClang } from '../machine/kernel-programs.ts';
+import { compileKernelCommand, hasClang } from '../../bench/kernels/common/command.mjs';
 import { killUntilDone, seed } from '../machine/kill-schedule.ts';
 import { Random } from '../support/random.ts';
 import { referenceDigests } from '../workloads/reference.ts';

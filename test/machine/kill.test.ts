@@ -7,7 +7,7 @@ import { RunningCommand, program, root, scratch, sleep, workload } from '../cli/
 import { counted, counts } from '../cli/guests.ts';
 import { Random } from '../support/random.ts';
 import { type Tracker, trackers } from '../support/trackers.ts';
-import { compileKernelCommand, hasClang } from './kernel-programs.ts';
+import { compileKernelCommand, hasClang } from '../../bench/kernels/common/command.mjs';
 import { killUntilDone, seed } from './kill-schedule.ts';
 
 console.log(`Instants of the kills: CONTINUO_TEST_SEED=${seed}`);

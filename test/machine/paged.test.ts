@@ -13,7 +13,7 @@ import { counted, counts } from '../cli/guests.ts';
 import { Random } from '../support/random.ts';
 import { pagingTrackers, type Tracker } from '../support/trackers.ts';
 import { referenceDigests } from '../workloads/reference.ts';
-import { compileKernelCommand, hasClang } from './kernel-programs.ts';
+import { compileKernelCommand, hasClang } from '../../bench/kernels/common/command.mjs';
 import { killUntilDone, seed } from './kill-schedule.ts';
 
 console.log(`Instants of the kills and budgets: CONTINUO_TEST_SEED=${seed}`);

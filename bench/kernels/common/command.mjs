@@ -1,7 +1,7 @@
+/** Kernels as programs, for tests and benchmarks that run whole processes. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { root } from '../cli/continuo.ts';
+import { fileURLToPath } from 'node:url';
 
 const OPTIONS = [
   '--target=wasm32',
@@ -14,21 +14,20 @@ const OPTIONS = [
   '-Wl,--no-entry',
   '-Wl,-z,stack-size=1048576',
 ];
+const driver = fileURLToPath(new URL('command.c', import.meta.url));
 
 /** Whether programs in C can be compiled here. */
 export const hasClang = ['clang', 'wasm-ld'].every((tool) => spawnSync(tool, ['--version']).status === 0);
 
-/** Compiles a kernel of the benchmarks into a command that prints its digest so many times; returns what it must print. */
-export function compileKernelCommand(name: string, times: number, output: string): string {
-  const source = join(root, 'bench', 'kernels', `${name}.c`);
+/** Compiles a kernel into a command that prints its digest so many times; returns what it must print. */
+export function compileKernelCommand(name, times, output) {
+  const source = fileURLToPath(new URL(`../${name}.c`, import.meta.url));
   const text = readFileSync(source, 'utf8');
   const extra = /^\/\/ Compile: (.*)$/m.exec(text)?.[1].split(' ') ?? [];
   const digest = /^\/\/ Result: 0x([0-9a-f]{8})$/m.exec(text)?.[1];
   const defines = [`-DKERNEL="${source.replaceAll('\\', '/')}"`, `-DTIMES=${times}`];
-  const driver = join(root, 'test', 'machine', 'kernel-command.c');
-  const { status, stderr } = spawnSync('clang', [...OPTIONS, ...extra, ...defines, '-o', output, driver], {
-    encoding: 'utf8',
-  });
+  const words = [...OPTIONS, ...extra, ...defines, '-o', output, driver];
+  const { status, stderr } = spawnSync('clang', words, { encoding: 'utf8' });
   if (status !== 0 || digest === undefined) throw new Error(`${name} does not compile: ${stderr}`);
   return `${digest}\n`.repeat(times);
 }

@@ -1,0 +1,2 @@
+export const hasClang: boolean;
+export function compileKernelCommand(name: string, times: number, output: string): string;
