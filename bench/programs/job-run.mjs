@@ -18,18 +18,21 @@ export class JobRun {
   #shared;
   #command;
   #memory;
+  #tracker;
 
-  static async prepare(program, length, { scratch, command, memory }) {
+  static async prepare(program, length, { scratch, command, memory, tracker }) {
     const { file } = await program.obtain();
     return new JobRun(program, program[length], file, (await program.directories?.()) ?? [], {
       scratch,
       command,
       memory,
+      tracker,
     });
   }
 
-  /** `command`: path of the command line's main file; `memory`: what its `--memory` says, if anything. */
-  constructor(program, job, file, shared, { scratch, command, memory }) {
+  /** `command`: path of the command line's main file; `memory` and `tracker`: what its options of these names say, if anything. */
+  constructor(program, job, file, shared, { scratch, command, memory, tracker }) {
+    this.#tracker = tracker;
     this.#memory = memory;
     this.#program = program;
     this.#job = job;
@@ -90,6 +93,7 @@ export class JobRun {
       interval,
     ];
     if (this.#memory) words.push('--memory', this.#memory);
+    if (this.#tracker) words.push('--tracker', this.#tracker);
     for (const [host, guest] of directories) words.push('--dir', `${host}::${guest}`);
     for (const [name, value] of Object.entries(ENVIRONMENT)) words.push('--env', `${name}=${value}`);
     fs.rmSync(stats, { force: true });

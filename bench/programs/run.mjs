@@ -1,6 +1,6 @@
 // Real programs: plain Node and Continuo in turns, then Continuo killed at random instants until done; what they leave
 // must be the same byte for byte.
-//   node bench/programs/run.mjs [--rounds N] [--seed N] [--job short|long] [--interval D] [--kills N] [--memory SIZE]
+//   node bench/programs/run.mjs [--rounds N] [--seed N] [--job short|long] [--interval D] [--kills N] [--memory SIZE] [--tracker WAY]
 //     [--exceptions reference] [--json FILE] [name …]
 //
 // What is measured, per round, each kind in a process of its own and in turns:
@@ -31,6 +31,7 @@ const { options, rest } = parseArguments({
   interval: '1s',
   kills: '20',
   memory: '',
+  tracker: '',
   exceptions: '',
   json: '',
 });
@@ -91,6 +92,7 @@ async function measure(program) {
       scratch: path.join(scratch, program.name),
       command,
       memory: options.memory,
+      tracker: options.tracker,
     });
     const { status, stdout, stderr } = spawnSync(process.execPath, [rewriting, file], { encoding: 'utf8' });
     if (status !== 0) return { ...result, refused: lastError(stderr) };

@@ -53,7 +53,7 @@ function loadCalls() {
     // The first arguments of a function that takes any number are passed like others on the processors that this runs on.
     syscall: library.func('long syscall(long number, ulong a, ulong b, ulong c)'),
     ioctl: library.func('int ioctl(int descriptor, ulong request, void *argument)'),
-    // Of a number that is a value, or an address: twice as fast as of an array whose address must be found.
+    // Of a number that is a value, or an address: that of an array must be found at each call.
     ioctlNumber: library.func('ioctl', 'int', ['int', 'ulong', 'uintptr_t']),
     readTo: library.func('read', 'int64_t', ['int', 'uintptr_t', 'size_t']),
     readAt: library.func('int64_t pread(int descriptor, void *buffer, size_t length, int64_t position)'),
@@ -92,7 +92,7 @@ export function putWord(words: Uint32Array, at: number, value: number): void {
   words[at + 1] = Math.floor(value / TWO_32);
 }
 
-/** Reads bytes of a file at a position of it into a view; returns how many, −1 where the system refuses. In half the time of `fs.readSync`. */
+/** Reads bytes of a file at a position of it into a view; returns how many, −1 where the system refuses. In less time than `fs.readSync`. */
 export function readAt(descriptor: number, view: Uint8Array, positionBytes: number): number {
   return Number(libraryCalls().readAt(descriptor, view, view.length, positionBytes));
 }

@@ -24,7 +24,7 @@ type RunChoice = Pick<GuestThreadData, 'fork' | 'paging' | 'tracePath' | 'pagerL
 
 /**
  * The tracker of a run; undefined as a policy: nothing is kept. What the kernel can do here is tried out. `auto` leaves written pages
- * to the kernel where that works: real programs run 3 to 9 % faster without marks (`bench/programs`).
+ * to the kernel where that works: real programs ran 3 to 9 % faster without marks (`bench/programs/run.mjs --tracker software`, and `kernel`).
  * @throws UsageError `tracker-unavailable`: a tracker was asked for, the run could have it, and it does not work here; `bad-argument`:
  * `mprotect` was asked for, and the run is none that it is for.
  */
